@@ -1,0 +1,1 @@
+"""How the host moves bytes: stdio, pseudo-terminals, files, network interfaces."""

@@ -1,0 +1,128 @@
+"""The seams of the machine, on one page.
+
+Data flows one way::
+
+    guest -> KVM exit -> vcpu loop -> bus -> Device -> backend -> host
+    host fd ready -> EventLoop -> backend -> Device -> guest memory -> IrqLine -> guest
+
+A device knows offsets, an ``IrqLine``, ``GuestMemory`` and a backend Protocol; it imports no machine,
+no KVM and no concrete backend. A backend knows file descriptors and imports no device.
+
+Threads and the lock: every call into a device (from a vCPU or from the event loop) is made with
+the machine's one lock held, so devices need no locks of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from pykvm.registers import RegisterMap
+    from pykvm.trace.events import Event
+
+State = Mapping[str, Any]
+"""A device's whole guest-visible state: JSON-like plain data (bytes allowed) with a ``version``."""
+
+
+@runtime_checkable
+class Device(Protocol):
+    """One window of registers, as the guest sees it."""
+
+    name: str
+    """Short, lower case, unique in a machine: ``uart0``, ``rtc``."""
+
+    registers: RegisterMap
+    """The register table: model, tracer, tests and docs all read this one."""
+
+    access_width: int
+    """The widest access in bytes that the device takes at once; the bus splits wider ones."""
+
+    @property
+    def bank(self) -> int:
+        """Which register bank is selected now (0 unless the device has banks, see RegisterMap)."""
+
+    def read(self, offset: int, size: int) -> int:
+        """The guest reads ``size`` bytes (1, 2, 4 or 8) at ``offset``; little endian."""
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """The guest writes ``value`` (already masked to ``size`` bytes) at ``offset``."""
+
+    def reset(self) -> None:
+        """Back to the state after power-on."""
+
+    def state(self) -> State:
+        """Everything that the guest could observe, as plain data."""
+
+    def restore(self, state: State) -> None:
+        """The inverse of ``state``; raises ValueError on a version it does not know."""
+
+
+class IrqLine(Protocol):
+    """A wire from a device to the interrupt controller."""
+
+    def set(self, level: bool) -> None:
+        """Drive the line; setting the level that it already has costs nothing."""
+
+
+class CharReceiver(Protocol):
+    """What a character backend hands its input to: the device's receiving side."""
+
+    def room(self) -> int:
+        """How many bytes ``receive`` would take now without loss."""
+
+    def receive(self, data: bytes) -> None:
+        """Bytes from the host; at most ``room()`` of them."""
+
+
+class CharBackend(Protocol):
+    """Where a serial port's bytes go on the host: stdio, a pty, a file, nowhere."""
+
+    def connect(self, receiver: CharReceiver) -> None:
+        """Start to deliver input to ``receiver``."""
+
+    def write(self, data: bytes) -> None:
+        """Bytes from the guest. Loses nothing: waits while the host side is full, but never past
+        ``close`` (so that a stopping machine is never stuck behind a reader that sleeps)."""
+
+    def resume(self) -> None:
+        """The receiver has room again after ``room()`` was 0."""
+
+    def close(self) -> None:
+        """Flush what can be flushed, restore the terminal, close what was opened. Idempotent."""
+
+
+class Timer(Protocol):
+    """A pending call of ``EventLoop.call_at``."""
+
+    def cancel(self) -> None:
+        """Forget the call; does nothing if it was made or cancelled already."""
+
+
+class EventLoop(Protocol):
+    """Host readiness and time, delivered with the machine's lock held."""
+
+    def now_ns(self) -> int:
+        """Monotonic nanoseconds."""
+
+    def call_at(self, when_ns: int, callback: Callable[[], None]) -> Timer:
+        """Call once when ``now_ns()`` has reached ``when_ns``; from any thread."""
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call whenever ``fd`` is readable; from any thread."""
+
+    def remove_reader(self, fd: int) -> None:
+        """Stop watching ``fd``; unknown fds are ignored."""
+
+
+class TraceSink(Protocol):
+    """Receives events. One that raises is detached and reported once; the guest goes on."""
+
+    wants_code: bool
+    """Whether exit events must carry RIP and the bytes around it (costs ioctls per exit)."""
+
+    def event(self, event: Event) -> None:
+        """One thing that happened."""
+
+    def close(self) -> None:
+        """The run is over: flush."""

@@ -1,0 +1,1 @@
+"""Watching a guest: typed events, who records them, and how they are shown."""
