@@ -1,0 +1,173 @@
+"""A virtual CPU: its registers, its ``struct kvm_run``, and the run that C does for it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pykvm.kvm.abi import CAPABILITIES, call, ffi, lib
+from pykvm.kvm.system import CpuidEntry
+
+if TYPE_CHECKING:
+    from pykvm.kvm.vm import Vm
+
+_PAGE = 4096
+
+
+class Coalesced(NamedTuple):
+    """A write that KVM kept for later."""
+
+    address: int
+    size: int
+    value: int
+    pio: bool
+
+
+class Vcpu:
+    """One vCPU. Its ioctls belong to the thread that runs it; ``kick`` is for the others."""
+
+    def __init__(self, vm: Vm, number: int) -> None:
+        self.number = number
+        self.fd = call(vm.fd, "KVM_CREATE_VCPU", number)
+        try:
+            self._map = mmap.mmap(self.fd, vm.kvm.run_size(), flags=mmap.MAP_SHARED)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self.page = memoryview(self._map)
+        self._buffer = ffi.from_buffer(self.page)
+        self.run_state = ffi.cast("struct kvm_run *", self._buffer)
+        self.native = ffi.new("struct pk_vcpu *")
+        self.native.fd = self.fd
+        self.native.run = self.run_state
+        self.native.bus = vm.bus
+        self._vm_bus = vm.bus  # keeps it alive while C holds a pointer to it
+        self.access = ffi.buffer(ffi.addressof(self.native, "access"))
+        """The decoded access of the last exit: offset, value, size, write (``struct "=QQII"``)."""
+        self._coalesced_page = vm.kvm.capability("COALESCED_MMIO")
+
+    def close(self) -> None:
+        """Idempotent; the vCPU must not be running."""
+        if self.fd < 0:
+            return
+        self.native.fd = -1
+        self.native.run = ffi.NULL
+        del self.run_state
+        ffi.release(self._buffer)
+        self.page.release()
+        self._map.close()
+        os.close(self.fd)
+        self.fd = -1
+
+    # -- running ------------------------------------------------------------------------------
+
+    def kick(self) -> None:
+        """Make the vCPU leave KVM_RUN now; it stays out until ``unkick``. From any thread."""
+        lib.pk_vcpu_kick(self.native)
+
+    def unkick(self) -> None:
+        """Let the vCPU run again; by its own thread."""
+        lib.pk_vcpu_unkick(self.native)
+
+    def drain_coalesced(self) -> Iterator[Coalesced]:
+        """The coalesced writes so far, oldest first; the ring is the VM's, so hold the lock."""
+        start = self._coalesced_page * _PAGE
+        ring = ffi.cast("struct kvm_coalesced_mmio_ring *", self._buffer + start)
+        entries = ffi.cast("struct kvm_coalesced_mmio *", self._buffer + start + 8)
+        while ring.first != ring.last:
+            entry = entries[ring.first % lib.KVM_COALESCED_MMIO_MAX]
+            value = int.from_bytes(bytes(entry.data)[: entry.len], "little")
+            kept = Coalesced(entry.phys_addr, entry.len, value, bool(entry.pio))
+            ring.first = (ring.first + 1) % lib.KVM_COALESCED_MMIO_MAX
+            yield kept
+
+    # -- state --------------------------------------------------------------------------------
+
+    def _get(self, name: str, kind: str) -> Any:
+        value = ffi.new(f"struct {kind} *")
+        call(self.fd, name, value)
+        return value
+
+    def get_regs(self) -> Any:
+        """``struct kvm_regs *``: the general registers, RIP and RFLAGS."""
+        return self._get("KVM_GET_REGS", "kvm_regs")
+
+    def set_regs(self, regs: Any) -> None:
+        call(self.fd, "KVM_SET_REGS", regs)
+
+    def get_sregs(self) -> Any:
+        """``struct kvm_sregs *``: segments, tables, control registers, EFER, APIC base."""
+        return self._get("KVM_GET_SREGS", "kvm_sregs")
+
+    def set_sregs(self, sregs: Any) -> None:
+        call(self.fd, "KVM_SET_SREGS", sregs)
+
+    def get_events(self) -> Any:
+        """``struct kvm_vcpu_events *``: what is pending or being injected."""
+        return self._get("KVM_GET_VCPU_EVENTS", "kvm_vcpu_events")
+
+    def set_events(self, events: Any) -> None:
+        call(self.fd, "KVM_SET_VCPU_EVENTS", events)
+
+    def mp_state(self) -> int:
+        """``KVM_MP_STATE_...``: runnable, halted, waiting for SIPI ..."""
+        return int(self._get("KVM_GET_MP_STATE", "kvm_mp_state").mp_state)
+
+    def set_mp_state(self, state: int) -> None:
+        value = ffi.new("struct kvm_mp_state *")
+        value.mp_state = state
+        call(self.fd, "KVM_SET_MP_STATE", value)
+
+    def set_cpuid(self, entries: Iterable[CpuidEntry]) -> None:
+        """What CPUID shows to this vCPU."""
+        rows = list(entries)
+        block = ffi.new("char[]", 8 + len(rows) * ffi.sizeof("struct kvm_cpuid_entry2"))
+        ffi.cast("uint32_t *", block)[0] = len(rows)
+        table = ffi.cast("struct kvm_cpuid_entry2 *", block + 8)
+        for n, row in enumerate(rows):
+            for name in ("function", "index", "flags", "eax", "ebx", "ecx", "edx"):
+                setattr(table[n], name, getattr(row, name))
+        call(self.fd, "KVM_SET_CPUID2", block)
+
+    def get_msr(self, index: int) -> int | None:
+        """An MSR's value, or None for one that KVM does not have."""
+        block, entry = _msr_block(index)
+        return int(entry.data) if call(self.fd, "KVM_GET_MSRS", block) == 1 else None
+
+    def set_msr(self, index: int, value: int) -> bool:
+        """Set an MSR; False when KVM refuses it."""
+        block, entry = _msr_block(index)
+        entry.data = value
+        return call(self.fd, "KVM_SET_MSRS", block) == 1
+
+    def set_guest_debug(self, control: int, breakpoints: Iterable[int] = ()) -> None:
+        """KVM_SET_GUEST_DEBUG: ``control`` is KVM_GUESTDBG_... bits; hardware breakpoints at up to
+        four linear addresses."""
+        debug = ffi.new("struct kvm_guest_debug *")
+        debug.control = control
+        for n, address in enumerate(breakpoints):
+            debug.arch.debugreg[n] = address
+            debug.arch.debugreg[7] |= 2 << (n * 2)  # global enable, execute, one byte
+        call(self.fd, "KVM_SET_GUEST_DEBUG", debug)
+
+    def translate(self, linear: int) -> int | None:
+        """The guest-physical address of a linear one, or None when it is not mapped."""
+        value = ffi.new("struct kvm_translation *")
+        value.linear_address = linear
+        call(self.fd, "KVM_TRANSLATE", value)
+        return int(value.physical_address) if value.valid else None
+
+    def sync_regs(self, on: bool) -> None:
+        """Have KVM leave the registers in ``run_state.s.regs`` at every exit, where it can."""
+        wanted = lib.KVM_SYNC_X86_REGS | lib.KVM_SYNC_X86_SREGS
+        self.run_state.kvm_valid_regs = wanted if on and "SYNC_REGS" in CAPABILITIES else 0
+
+
+def _msr_block(index: int) -> tuple[Any, Any]:
+    block = ffi.new("char[]", 8 + ffi.sizeof("struct kvm_msr_entry"))
+    ffi.cast("uint32_t *", block)[0] = 1
+    entry = ffi.cast("struct kvm_msr_entry *", block + 8)
+    entry.index = index
+    return block, entry

@@ -1,0 +1,162 @@
+"""A virtual machine: memory slots, the in-kernel interrupt controllers, eventfds."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pykvm.kvm.abi import call, call_long, ffi, lib
+from pykvm.kvm.system import Kvm
+from pykvm.kvm.vcpu import Vcpu
+from pykvm.memory import GuestMemory
+
+# Three pages and a page that VT-x without "unrestricted guest" needs somewhere no RAM is.
+_TSS_ADDRESS = 0xFFFB_D000
+_IDENTITY_MAP = 0xFFFB_C000
+
+# With the default routing a GSI below 16 reaches the PIC and the IOAPIC, 16 to 23 the IOAPIC.
+GSI_COUNT = 24
+
+
+class Vm:
+    """One VM and what belongs to it; a context manager that closes every descriptor.
+
+    ``memory`` must outlive it. With ``irqchip`` the PIC, IOAPIC, LAPICs and the PIT are KVM's own.
+    Raises KvmError.
+    """
+
+    def __init__(self, kvm: Kvm, memory: GuestMemory, *, irqchip: bool = True) -> None:
+        self.kvm = kvm
+        self.memory = memory
+        self.irqchip = irqchip
+        self.vcpus: list[Vcpu] = []
+        self.fd = kvm.create_vm()
+        self.bus = ffi.gc(lib.pk_bus_new(), lib.pk_bus_free)
+        try:
+            call_long(self.fd, "KVM_SET_TSS_ADDR", _TSS_ADDRESS)
+            call(self.fd, "KVM_SET_IDENTITY_MAP_ADDR", ffi.new("uint64_t *", _IDENTITY_MAP))
+            for number, slot in enumerate(memory.slots):
+                region = ffi.new("struct kvm_userspace_memory_region *")
+                region.slot = number
+                region.flags = 0 if slot.writable else lib.KVM_MEM_READONLY
+                region.guest_phys_addr = slot.base
+                region.memory_size = slot.size
+                region.userspace_addr = memory.host_address(slot)
+                call(self.fd, "KVM_SET_USER_MEMORY_REGION", region)
+            if irqchip:
+                call(self.fd, "KVM_CREATE_IRQCHIP")
+                # The dummy speaker keeps port 0x61 in the kernel, beside the PIT that it gates.
+                pit = ffi.new("struct kvm_pit_config *")
+                pit.flags = lib.KVM_PIT_SPEAKER_DUMMY
+                call(self.fd, "KVM_CREATE_PIT2", pit)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Vm:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the vCPUs and the VM; idempotent. No vCPU may be running."""
+        for vcpu in self.vcpus:
+            vcpu.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def create_vcpu(self) -> Vcpu:
+        """The next vCPU; its number is its APIC ID."""
+        vcpu = Vcpu(self, len(self.vcpus))
+        self.vcpus.append(vcpu)
+        return vcpu
+
+    # -- interrupts ---------------------------------------------------------------------------
+
+    def irq_line(self, gsi: int, level: bool) -> None:
+        """Drive an interrupt line; from any thread."""
+        line = ffi.new("struct kvm_irq_level *")
+        line.irq = gsi
+        line.level = level
+        call(self.fd, "KVM_IRQ_LINE", line)
+
+    def irqfd(self, fd: int, gsi: int, *, resample: int | None = None, assign: bool = True) -> None:
+        """Bind eventfd ``fd`` to ``gsi``: a write to it is an edge, or with ``resample`` a level
+        that stays until the guest's EOI, which is then signalled on ``resample``."""
+        irqfd = ffi.new("struct kvm_irqfd *")
+        irqfd.fd = fd
+        irqfd.gsi = gsi
+        if not assign:
+            irqfd.flags = lib.KVM_IRQFD_FLAG_DEASSIGN
+        elif resample is not None:
+            irqfd.flags = lib.KVM_IRQFD_FLAG_RESAMPLE
+            irqfd.resamplefd = resample
+        call(self.fd, "KVM_IRQFD", irqfd)
+
+    def signal_msi(self, address: int, data: int) -> bool:
+        """Deliver one MSI; False when the guest blocked it."""
+        msi = ffi.new("struct kvm_msi *")
+        msi.address_lo = address & 0xFFFF_FFFF
+        msi.address_hi = address >> 32
+        msi.data = data
+        return call(self.fd, "KVM_SIGNAL_MSI", msi) > 0
+
+    # -- doorbells ----------------------------------------------------------------------------
+
+    def ioeventfd(
+        self,
+        fd: int,
+        address: int,
+        size: int,
+        *,
+        pio: bool = False,
+        match: int | None = None,
+        assign: bool = True,
+    ) -> None:
+        """Signal eventfd ``fd`` instead of exiting when the guest writes ``size`` bytes (0: any)
+        at ``address``; only for the value ``match`` if given."""
+        event = ffi.new("struct kvm_ioeventfd *")
+        event.addr = address
+        event.len = size
+        event.fd = fd
+        if pio:
+            event.flags |= lib.KVM_IOEVENTFD_FLAG_PIO
+        if match is not None:
+            event.flags |= lib.KVM_IOEVENTFD_FLAG_DATAMATCH
+            event.datamatch = match
+        if not assign:
+            event.flags |= lib.KVM_IOEVENTFD_FLAG_DEASSIGN
+        call(self.fd, "KVM_IOEVENTFD", event)
+
+    def coalesce(self, address: int, size: int, *, pio: bool = False, on: bool = True) -> None:
+        """Collect writes to ``[address, address + size)`` in the ring that
+        ``Vcpu.drain_coalesced`` empties, without an exit for each."""
+        zone = ffi.new("struct kvm_coalesced_mmio_zone *")
+        zone.addr = address
+        zone.size = size
+        zone.pio = pio
+        call(
+            self.fd,
+            "KVM_REGISTER_COALESCED_MMIO" if on else "KVM_UNREGISTER_COALESCED_MMIO",
+            zone,
+        )
+
+    # -- the rest -----------------------------------------------------------------------------
+
+    def enable(self, capability: str, *arguments: int) -> None:
+        """KVM_ENABLE_CAP for ``KVM_CAP_<capability>``."""
+        cap = ffi.new("struct kvm_enable_cap *")
+        cap.cap = getattr(lib, f"KVM_CAP_{capability}")
+        for n, argument in enumerate(arguments):
+            cap.args[n] = argument
+        call(self.fd, "KVM_ENABLE_CAP", cap)
+
+    def set_native_ranges(self, space: int, ranges: list[Any]) -> None:
+        """Replace the C side's copy of one bus (``PK_PIO``, ``PK_MMIO``); see native/bus.h."""
+        block = ffi.new("struct pk_range[]", max(len(ranges), 1))
+        for n, r in enumerate(ranges):
+            block[n] = r
+        if not lib.pk_bus_set(self.bus, space, block, len(ranges)):
+            raise ValueError(f"{len(ranges)} ranges do not fit")
