@@ -1,0 +1,71 @@
+"""``pykvm``: the parser, the subcommands' registry, and what an error becomes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from pykvm.errors import PykvmError
+from pykvm.version import __version__
+
+_DESCRIPTION = "A small, readable hypervisor for x86-64 Linux, in Python on /dev/kvm."
+_EPILOG = """exit status:
+  odd    what the guest wrote to the debug-exit port 0xf4, as (value << 1) | 1
+  0      the guest powered off, reset itself or halted for good
+  2      bad usage, option or image
+  4      this host cannot do it (see: pykvm doctor)
+  6      the guest crashed
+  124    --timeout
+  130    the user quit with Ctrl-A x"""
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Colours for --help; imported only then, since start-up time is a feature."""
+    from rich_argparse import RawDescriptionRichHelpFormatter
+
+    RawDescriptionRichHelpFormatter.styles["argparse.prog"] = "bold"
+    return RawDescriptionRichHelpFormatter(prog, max_help_position=30)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line, as the contract has it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", _formatter)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message} (see: {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    from pykvm.cli import bench, doctor, run
+
+    top = Parser("pykvm", description=_DESCRIPTION, epilog=_EPILOG)
+    top.add_argument("--version", action="version", version=f"pykvm {__version__}")
+    commands = top.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, prog="pykvm", parser_class=Parser
+    )
+    for command in (run, doctor, bench):
+        command.add(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. A bug of ours keeps its traceback."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.command(args))
+    except PykvmError as error:
+        print(f"pykvm: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        return 0  # whoever read our output has seen enough
+
+
+if __name__ == "__main__":
+    sys.exit(main())

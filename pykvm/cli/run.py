@@ -1,0 +1,181 @@
+"""``pykvm run``: start a guest, show what was asked for, end with its status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pykvm.cli import values
+
+if TYPE_CHECKING:
+    from pykvm.machine.machine import Machine
+    from pykvm.machine.outcome import Outcome
+    from pykvm.trace.stats import Statistics
+
+_MODES = ("auto", "real", "protected", "long")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def add(commands: Any) -> None:
+    """Declare the subcommand."""
+    p = commands.add_parser(
+        "run",
+        help="run a guest image",
+        description="Run a guest image. Its serial port is your terminal: Ctrl-A x quits, "
+        "Ctrl-A h helps.",
+    )
+    p.add_argument("image", metavar="IMAGE", help="a flat binary or an ELF executable")
+    p.add_argument(
+        "--mode",
+        choices=_MODES,
+        default="auto",
+        help="CPU mode to start in (auto: an ELF's own, long for a flat image)",
+    )
+    p.add_argument(
+        "--load-addr",
+        metavar="A",
+        type=values.address,
+        help="where a flat image goes (0x1000 in real mode, else 0x100000)",
+    )
+    p.add_argument(
+        "--entry", metavar="A", type=values.address, help="first instruction (the image's start)"
+    )
+    p.add_argument(
+        "-m", "--memory", metavar="SIZE", type=values.size, default=128 << 20,
+        help="RAM: 128M, 2G; a bare number is MiB (default 128M)",
+    )  # fmt: skip
+    p.add_argument("--cpus", metavar="N", type=values.count, default=1, help="vCPUs (default 1)")
+    p.add_argument("--append", metavar="CMDLINE", default="", help="the guest's command line")
+    p.add_argument("--initrd", metavar="FILE", help="a file placed at the top of low memory")
+    p.add_argument(
+        "--serial", metavar="WHERE", default="stdio", help="stdio, null, pty or file:PATH"
+    )
+    p.add_argument(
+        "--trace", metavar="KIND[,KIND...]", help="print events: exits, irq, a device's name ..."
+    )
+    p.add_argument("--debug", action="store_true", help="the same as --trace exits")
+    p.add_argument("--trace-file", metavar="PATH", help="write the trace there, not to stderr")
+    p.add_argument("--stats", action="store_true", help="at the end, a table of all exits")
+    p.add_argument("--stats-json", metavar="FILE", help="the same as JSON")
+    p.add_argument(
+        "--timeout", metavar="SECONDS", type=values.seconds, help="stop after that long: status 124"
+    )
+    p.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command. Returns the exit status; raises PykvmError for what ends as one line."""
+    from pykvm.boot.plan import Mode
+    from pykvm.machine.config import Config
+    from pykvm.machine.machine import Machine
+    from pykvm.trace.recorder import Tracer
+
+    config = Config(
+        image=args.image,
+        mode=None if args.mode == "auto" else Mode(args.mode),
+        load_address=args.load_addr,
+        entry=args.entry,
+        memory=args.memory,
+        cpus=args.cpus,
+        append=args.append,
+        initrd=args.initrd,
+        serial=args.serial,
+        timeout=args.timeout,
+    )
+    with ExitStack() as stack:
+        tracer = Tracer(warn=say)
+        stack.callback(tracer.close)
+        statistics = _observe(args, tracer)
+        machine = stack.enter_context(Machine(config, say=say, tracer=tracer))
+        with _signals(machine) as caught:
+            outcome = machine.run()
+        stack.close()  # the trace is whole, the terminal is itself again: now talk
+        _report(args, machine, outcome, statistics)
+    if caught:
+        _die_by(caught[0])
+    return outcome.status
+
+
+def say(line: str) -> None:
+    """pykvm's own words go to stderr: stdout is the guest's."""
+    print(f"pykvm: {line}", file=sys.stderr, flush=True)
+
+
+def _observe(args: argparse.Namespace, tracer: Any) -> Statistics | None:
+    """Attach what the options ask for; imports only what is used."""
+    kinds = [args.trace] if args.trace is not None else []
+    if args.debug:
+        kinds.append("exits")
+    if kinds:
+        from pykvm.cli.tracing import text_sink
+
+        tracer.add(text_sink(",".join(kinds), args.trace_file))
+    elif args.trace_file is not None:
+        from pykvm.errors import UsageError
+
+        raise UsageError("--trace-file needs --debug or --trace KIND: what shall it hold?")
+    if not (args.stats or args.stats_json):
+        return None
+    from pykvm.trace.stats import Statistics
+
+    statistics = Statistics()
+    tracer.add(statistics)
+    return statistics
+
+
+@contextmanager
+def _signals(machine: Machine) -> Iterator[list[int]]:
+    """Stop the machine on Ctrl-C and friends; yields the list of those that came."""
+    from pykvm.machine.outcome import Outcome
+
+    caught: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        caught.append(number)
+        machine.stop(Outcome(signal.Signals(number).name, status=130))
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _die_by(number: int) -> None:
+    """End as the signal would have ended us, so that a shell or a supervisor sees why."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _report(
+    args: argparse.Namespace, machine: Machine, outcome: Outcome, statistics: Statistics | None
+) -> None:
+    if outcome.report is not None:
+        from pykvm.crash import render
+
+        print(render(outcome.report), file=sys.stderr)
+    elif outcome.status in (124, 130):
+        say(outcome.reason if outcome.status == 130 else f"stopped after {args.timeout:g} s")
+    if statistics is None:
+        return
+    if args.stats:
+        print(statistics.table(), file=sys.stderr)
+    if args.stats_json:
+        import json
+
+        from pykvm.errors import UsageError
+
+        try:
+            with open(args.stats_json, "w") as file:
+                json.dump(statistics.as_dict(), file, indent=2)
+                file.write("\n")
+        except OSError as e:
+            raise UsageError(f"--stats-json {args.stats_json}: {e.strerror}") from e

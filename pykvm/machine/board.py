@@ -1,0 +1,86 @@
+"""The PC board: which device sits at which port, on which interrupt line.
+
+    0x0060, 0x0064  keyboard controller stub (reset)      0x0080  POST codes
+    0x0070-0x0071   CMOS and clock, IRQ 8                 0x00f4  debug exit
+    0x03f8-0x03ff   serial port, IRQ 4                    0x0604  ACPI PM1a control (power off)
+    0x0cf9          reset control
+
+PIC, PIT (with port 0x61), IOAPIC and LAPIC are KVM's own and never reach this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pykvm.bus import MMIO_SIZE, PIO_SIZE, Bus, Range
+from pykvm.devices.debugexit import DebugExit
+from pykvm.devices.postcode import PostCode
+from pykvm.devices.power import AcpiPower
+from pykvm.devices.reset import KeyboardController, ResetControl
+from pykvm.devices.rtc import Rtc
+from pykvm.devices.serial import Uart16550
+from pykvm.interfaces import CharBackend, Device, EventLoop, IrqLine
+
+COM1, COM1_IRQ = 0x3F8, 4
+RTC, RTC_IRQ = 0x70, 8
+DEBUG_EXIT, POST_CODE, PM1A_CONTROL, RESET_CONTROL, KEYBOARD = 0xF4, 0x80, 0x604, 0xCF9, 0x60
+
+
+class Wiring(Protocol):
+    """What the board needs of the machine that it is plugged into."""
+
+    loop: EventLoop
+
+    def irq(self, device: str, gsi: int) -> IrqLine:
+        """The line of ``device`` to ``gsi``."""
+
+    def guest_exit(self, status: int) -> None:
+        """The guest wrote its exit status."""
+
+    def power_off(self) -> None:
+        """The guest switched itself off."""
+
+    def reset(self) -> None:
+        """The guest asked for a reset."""
+
+
+@dataclass
+class Board:
+    """The two buses and every device on them, in the order they were plugged in."""
+
+    pio: Bus = field(default_factory=lambda: Bus("port", PIO_SIZE))
+    mmio: Bus = field(default_factory=lambda: Bus("address", MMIO_SIZE))
+    devices: list[Device] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
+
+    def plug(self, bus: Bus, base: int, size: int, device: Device) -> Range:
+        """Map ``device`` at ``base``; raises RangeError."""
+        added = bus.add(Range(base, size, device, number=len(self.ranges)))
+        self.ranges.append(added)
+        if device not in self.devices:
+            self.devices.append(device)
+        return added
+
+
+def pc(wiring: Wiring, *, serial: CharBackend, memory_low: int, memory_high: int) -> Board:
+    """A PC's board with its legacy devices."""
+    board = Board()
+    uart = Uart16550("uart0", wiring.irq("uart0", COM1_IRQ), serial)
+    rtc = Rtc(
+        wiring.irq("rtc", RTC_IRQ), wiring.loop, memory_low=memory_low, memory_high=memory_high
+    )
+    board.plug(board.pio, COM1, 8, uart)
+    board.plug(board.pio, RTC, 2, rtc)
+    board.plug(board.pio, DEBUG_EXIT, 4, DebugExit(wiring.guest_exit))
+    board.plug(board.pio, POST_CODE, 1, PostCode())
+    board.plug(board.pio, PM1A_CONTROL, 2, AcpiPower(wiring.power_off))
+    board.plug(board.pio, RESET_CONTROL, 1, ResetControl(wiring.reset))
+    keyboard = KeyboardController(wiring.reset)
+    board.plug(board.pio, KEYBOARD, 1, keyboard)
+    board.plug(board.pio, KEYBOARD + 4, 1, keyboard)
+    return board
+
+
+EndOfRun = Callable[[], None]

@@ -1,0 +1,81 @@
+"""The state that a vCPU starts in, for each mode. Facts: Intel SDM volume 3, chapters 2, 3 and 9."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pykvm.boot import lowmem
+from pykvm.boot.plan import Mode
+from pykvm.kvm.abi import lib
+from pykvm.kvm.system import CpuidEntry
+from pykvm.kvm.vcpu import Vcpu
+
+CR0_PE, CR0_MP, CR0_ET, CR0_NE, CR0_WP, CR0_PG = 1 << 0, 1 << 1, 1 << 4, 1 << 5, 1 << 16, 1 << 31
+CR4_PAE, CR4_OSFXSR, CR4_OSXMMEXCPT = 1 << 5, 1 << 9, 1 << 10
+EFER_LME, EFER_LMA = 1 << 8, 1 << 10
+RFLAGS_FIXED = 0x2
+
+
+def start(vcpu: Vcpu, mode: Mode, entry: int) -> None:
+    """Put the boot CPU at ``entry`` in ``mode``, interrupts off."""
+    sregs = vcpu.get_sregs()
+    if mode is Mode.REAL:
+        for name in ("cs", "ds", "es", "fs", "gs", "ss"):
+            segment = getattr(sregs, name)
+            segment.base = segment.selector = 0
+    else:
+        _flat(sregs, mode)
+        sregs.gdt.base, sregs.gdt.limit = lowmem.GDT, len(lowmem.gdt()) - 1
+        # No IDT: an exception that the guest has not prepared for ends it, with a report.
+        sregs.idt.base = sregs.idt.limit = 0
+        sregs.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE
+    if mode is Mode.LONG:
+        sregs.cr0 |= CR0_WP | CR0_PG
+        sregs.cr3 = lowmem.PAGE_TABLES
+        sregs.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT
+        sregs.efer = EFER_LME | EFER_LMA
+    vcpu.set_sregs(sregs)
+    regs = vcpu.get_regs()
+    regs.rip = entry
+    regs.rflags = RFLAGS_FIXED
+    regs.rsp = lowmem.REAL_STACK_TOP if mode is Mode.REAL else lowmem.STACK_TOP
+    regs.rdx = 0  # the reset value is the CPU's signature
+    if mode is not Mode.REAL:
+        regs.rdi = lowmem.BOOT_INFO
+    vcpu.set_regs(regs)
+
+
+def _flat(sregs: Any, mode: Mode) -> None:
+    _segment(sregs.cs, lowmem.CODE64 if mode is Mode.LONG else lowmem.CODE32, 0xB)
+    sregs.cs.l = mode is Mode.LONG
+    sregs.cs.db = mode is not Mode.LONG
+    for name in ("ds", "es", "fs", "gs", "ss"):
+        _segment(getattr(sregs, name), lowmem.DATA, 0x3)
+
+
+def _segment(segment: Any, selector: int, kind: int) -> None:
+    segment.base = 0
+    segment.limit = 0xFFFF_FFFF
+    segment.selector = selector
+    segment.type = kind  # code, readable, accessed; or data, writable, accessed
+    segment.present = segment.s = segment.db = segment.g = 1
+    segment.dpl = segment.l = segment.unusable = 0
+
+
+def cpuid(supported: list[CpuidEntry], number: int, cpus: int) -> list[CpuidEntry]:
+    """What vCPU ``number`` of ``cpus`` shows: what KVM supports, with its own APIC ID."""
+    shown = []
+    for e in supported:
+        ebx, ecx, edx = e.ebx, e.ecx, e.edx
+        if e.function == 1:
+            ebx = (ebx & 0x0000_FFFF) | (number << 24) | (cpus << 16)
+            ecx |= 1 << 31  # running under a hypervisor
+        elif e.function in (0xB, 0x1F):
+            edx = number
+        shown.append(CpuidEntry(e.function, e.index, e.flags, e.eax, ebx, ecx, edx))
+    return shown
+
+
+def wait_for_sipi(vcpu: Vcpu) -> None:
+    """An application processor: it sleeps until the boot CPU sends INIT and SIPI."""
+    vcpu.set_mp_state(lib.KVM_MP_STATE_UNINITIALIZED)

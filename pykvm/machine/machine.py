@@ -1,0 +1,231 @@
+"""The machine: builds everything from a Config, runs it, says how it ended, gives everything back.
+
+Threads: one per vCPU (``vcpu_thread.py``), one for host events (``pykvm/eventloop.py``), and the
+caller's, which only waits. One lock, ``Machine.lock``, is held around every call into a device; the
+thread that waits never takes it, so it can always stop the machine.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from pykvm.backends.char import open_char_backend
+from pykvm.boot import image, lowmem
+from pykvm.boot.plan import Mode, Plan, Segment, check_placement
+from pykvm.errors import HostError
+from pykvm.eventloop import EpollLoop
+from pykvm.interfaces import IrqLine
+from pykvm.kvm.abi import ffi, lib
+from pykvm.kvm.system import Kvm, install_kick
+from pykvm.kvm.vm import Vm
+from pykvm.machine import board, cpu
+from pykvm.machine.config import Config
+from pykvm.machine.halt import HaltWatch
+from pykvm.machine.irq import GsiLine
+from pykvm.machine.observe import Observer
+from pykvm.machine.outcome import TIMEOUT_STATUS, Outcome
+from pykvm.machine.vcpu_thread import VcpuThread
+from pykvm.memory import GuestMemory
+from pykvm.trace.recorder import Tracer
+
+Say = Callable[[str], None]
+
+
+class Machine:
+    """A PC described by ``config``, ready to ``run`` once. A context manager.
+
+    ``say`` receives pykvm's own lines for the user; ``tracer`` the events, if anybody listens.
+    ``add`` is called with the finished board, to plug in devices of one's own.
+    Raises UsageError, ImageError or HostError; nothing stays open then.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        say: Say = lambda line: None,
+        tracer: Tracer | None = None,
+        add: Callable[[Machine], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.say = say
+        self.tracer = tracer if tracer is not None and tracer.enabled else None
+        self.lock = threading.Lock()
+        self.outcome: Outcome | None = None
+        self.started_ns = time.monotonic_ns()
+        self._stopped = threading.Event()
+        self._stop_lock = threading.Lock()
+        with ExitStack() as stack:
+            self._build(stack, add)
+            self._stack = stack.pop_all()
+
+    def _build(self, stack: ExitStack, add: Callable[[Machine], None] | None) -> None:
+        config = self.config
+        self.plan = image.plan(
+            config.image,
+            memory=config.memory,
+            mode=config.mode,
+            load_address=config.load_address,
+            entry=config.entry,
+        )
+        kvm = stack.enter_context(Kvm())
+        _check_cpus(kvm, config.cpus)
+        self.memory = stack.enter_context(GuestMemory(config.memory))
+        self._place(self.plan)
+        self.vm = stack.enter_context(Vm(kvm, self.memory))
+        self.loop = EpollLoop(self.lock, on_error=self._bug)
+        stack.callback(self.loop.stop)
+        self.serial = open_char_backend(config.serial, self.loop, self._quit, self.say)
+        stack.callback(self.serial.close)
+        self.board = board.pc(
+            self,
+            serial=self.serial,
+            memory_low=self.memory.low_size,
+            memory_high=self.memory.high_size,
+        )
+        if add is not None:
+            add(self)
+        self._realize()
+        self._start_cpus(kvm)
+
+    def _place(self, plan: Plan) -> None:
+        """Put the image, the initrd and pykvm's own tables into memory, after checking them all."""
+        config, memory = self.config, self.memory
+        ram = [(slot.base, slot.end) for slot in memory.slots]
+        segments = list(plan.segments)
+        initrd = (0, 0)
+        if config.initrd is not None:
+            data = image.read_file(config.initrd, "the initrd", config.memory)
+            address = memory.low_size - len(data) & ~0xFFF
+            segments.append(Segment(address, data, len(data), "the initrd"))
+            initrd = (address, len(data))
+        segments += lowmem.segments(
+            plan.mode,
+            memory_low=memory.low_size,
+            memory_high=memory.high_size,
+            cpus=config.cpus,
+            append=config.append,
+            initrd=initrd,
+        )
+        check_placement(config.image, segments, ram)
+        for segment in segments:
+            memory.write(segment.address, segment.data)
+
+    def _realize(self) -> None:
+        """Freeze the map: give the C side its copy."""
+        for space, bus in ((lib.PK_PIO, self.board.pio), (lib.PK_MMIO, self.board.mmio)):
+            ranges = []
+            for r in bus:
+                answer, opaque = r.native or (ffi.NULL, ffi.NULL)
+                row = (r.base, r.last, r.number, r.device.access_width, answer, opaque)
+                ranges.append(row)
+            self.vm.set_native_ranges(space, ranges)
+
+    def _start_cpus(self, kvm: Kvm) -> None:
+        install_kick()
+        supported = kvm.supported_cpuid()
+        observer = Observer(self, self.tracer) if self.tracer is not None else None
+        self.threads: list[VcpuThread] = []
+        for number in range(self.config.cpus):
+            vcpu = self.vm.create_vcpu()
+            vcpu.set_cpuid(cpu.cpuid(supported, number, self.config.cpus))
+            if number == 0:
+                cpu.start(vcpu, self.plan.mode, self.plan.entry)
+            else:
+                cpu.wait_for_sipi(vcpu)
+            self.threads.append(VcpuThread(self, vcpu, observer))
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def run(self) -> Outcome:
+        """Run until the guest ends, ``stop`` is called or ``config.timeout`` is over.
+
+        Raises the exception of a bug of ours; a crash of the guest is an Outcome.
+        """
+        deadline = None
+        if self.config.timeout is not None:
+            deadline = time.monotonic() + self.config.timeout
+        watch = HaltWatch(self.threads)
+        for thread in self.threads:
+            thread.start()
+        try:
+            self._wait(watch, deadline)
+        finally:
+            self.stop(Outcome("interrupted", status=130))
+            self.serial.close()
+            for thread in self.threads:
+                thread.join()
+            self.loop.stop()
+        assert self.outcome is not None
+        if self.outcome.error is not None:
+            raise self.outcome.error
+        return self.outcome
+
+    def _wait(self, watch: HaltWatch, deadline: float | None) -> None:
+        while not self._stopped.wait(watch.pause(deadline)):
+            if deadline is not None and time.monotonic() >= deadline:
+                self.stop(Outcome("timeout", status=TIMEOUT_STATUS))
+            elif watch.all_halted():
+                self.stop(watch.verdict())
+
+    def stop(self, outcome: Outcome) -> None:
+        """End the run; from any thread, with or without the lock. The first outcome wins."""
+        with self._stop_lock:
+            if self.outcome is not None:
+                return
+            self.outcome = outcome
+        for thread in self.threads:
+            thread.vcpu.kick()
+        self._stopped.set()
+
+    @property
+    def stopping(self) -> bool:
+        return self.outcome is not None
+
+    def close(self) -> None:
+        """Give everything back; idempotent."""
+        self._stack.close()
+
+    # -- what devices ask for (board.Wiring) ---------------------------------------------------
+
+    def irq(self, device: str, gsi: int) -> IrqLine:
+        """A line to ``gsi``, traced if anybody listens."""
+        line = GsiLine(self.vm, gsi)
+        if self.tracer is not None:
+            from pykvm.machine.observe import traced_line
+
+            traced_line(self, self.tracer, device, line)
+        return line
+
+    def guest_exit(self, status: int) -> None:
+        self.stop(Outcome("the guest exited", status=status))
+
+    def power_off(self) -> None:
+        self.stop(Outcome("the guest powered off"))
+
+    def reset(self) -> None:
+        self.stop(Outcome("the guest asked for a reset"))
+
+    def _quit(self) -> None:
+        self.stop(Outcome("the user quit", status=130))
+
+    def _bug(self, error: BaseException) -> None:
+        self.stop(Outcome("a bug in pykvm", status=1, error=error))
+
+
+def _check_cpus(kvm: Kvm, cpus: int) -> None:
+    most = kvm.capability("MAX_VCPUS") or 1
+    if cpus > most:
+        raise HostError(f"--cpus {cpus}: this host's KVM takes at most {most}")
+
+
+__all__ = ["Machine", "Mode", "Say"]

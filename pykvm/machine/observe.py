@@ -1,0 +1,175 @@
+"""From an exit to an event: what a vCPU just did, in the terms that traces and statistics use.
+
+Only a machine that somebody watches has an Observer. While it does, the native side answers nothing
+by itself, so that every exit passes here.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from typing import TYPE_CHECKING, Any
+
+from pykvm.bus import Range
+from pykvm.errors import GuestMemoryError
+from pykvm.kvm.abi import EXIT_NAMES, ffi, lib
+from pykvm.kvm.vcpu import Vcpu
+from pykvm.machine.irq import GsiLine
+from pykvm.memory import GuestMemory
+from pykvm.trace.events import Code, DeviceEvent, ExitEvent, IrqEvent
+
+if TYPE_CHECKING:
+    from pykvm.machine.machine import Machine
+    from pykvm.machine.vcpu_thread import VcpuThread
+    from pykvm.trace.recorder import Tracer
+
+_GENERAL = struct.Struct("=18Q")  # struct kvm_regs
+_NAMES = (
+    "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split()
+)  # in the order of struct kvm_regs
+_AROUND = 15  # bytes: the longest x86 instruction
+_PAGE = 4096
+_EFER_LMA = 1 << 10
+_CR0_PG = 1 << 31
+
+
+class Observer:
+    """Turns exits into ExitEvents for ``tracer``; called by each vCPU's thread."""
+
+    def __init__(self, machine: Machine, tracer: Tracer) -> None:
+        self.machine = machine
+        self.tracer = tracer
+        self._out_is_past: bool | None = None  # how this KVM reports RIP at an OUT
+
+    def attach(self, thread: VcpuThread) -> None:
+        """Start to observe a vCPU; by its own thread, before it first runs."""
+        thread.vcpu.native.observe = 1
+        thread.vcpu.sync_regs(self.tracer.wants_code)
+
+    def exit(self, thread: VcpuThread, number: int, reply: int) -> None:
+        """Report the exit that was just answered (``number`` as pk_vcpu_run returned it)."""
+        now = time.monotonic_ns()
+        vcpu = thread.vcpu
+        native = vcpu.native
+        recent = native.recent[(native.exits - 1) % lib.PK_RECENT]
+        touches = recent.size > 0
+        claimed = self._claimed(number, recent) if touches else None
+        write = bool(recent.write)
+        value = int(recent.value) if write else reply
+        if number < 0 and touches:
+            value = _last_value(vcpu)
+        offset = recent.address - claimed.base if claimed else 0
+        code = self._code(thread, recent, reply) if self.tracer.wants_code else None
+        event = ExitEvent(
+            time_ns=native.exited_ns - self.machine.started_ns,
+            vcpu=vcpu.number,
+            reason=EXIT_NAMES.get(recent.reason, f"reason {recent.reason}"),
+            address=recent.address if touches else None,
+            size=recent.size,
+            count=recent.count or 1,
+            write=write,
+            value=value,
+            device=claimed.device.name if claimed else None,
+            offset=offset,
+            register=claimed.device.registers.lookup(offset, write, claimed.device.bank)
+            if claimed
+            else None,
+            guest_ns=native.exited_ns - native.entered_ns,
+            user_ns=now - native.exited_ns,
+            code=code,
+        )
+        with self.machine.lock:
+            self.tracer.event(event)
+
+    def _claimed(self, number: int, recent: Any) -> Range | None:
+        if number >= 0:
+            return self.machine.board.ranges[number]
+        board = self.machine.board
+        bus = board.pio if recent.reason == lib.KVM_EXIT_IO else board.mmio
+        return bus.find(recent.address)
+
+    def _code(self, thread: VcpuThread, recent: Any, reply: int) -> Code:
+        vcpu = thread.vcpu
+        synced = vcpu.run_state.s.regs
+        values = _GENERAL.unpack(ffi.buffer(ffi.addressof(synced, "regs")))
+        registers = dict(zip(_NAMES, values, strict=True))
+        rip = registers.pop("rip")
+        past = self._past(vcpu, recent, rip, reply)
+        return code_at(vcpu, self.machine.memory, synced.sregs, rip, registers, past)
+
+    def _past(self, vcpu: Vcpu, recent: Any, rip: int, reply: int) -> bool | None:
+        """Whether RIP is already past the instruction that exited.
+
+        KVM's emulator leaves it on a read, which it finishes later, and moves it past a write.
+        Hardware paths leave it on a plain OUT, too: found out once, by letting KVM finish one.
+        """
+        if recent.count > 1 or recent.size == 0:
+            return None
+        if recent.reason == lib.KVM_EXIT_MMIO or not recent.write:
+            return bool(recent.write)
+        if self._out_is_past is None:
+            lib.pk_vcpu_complete(vcpu.native, reply)
+            self._out_is_past = bool(vcpu.get_regs().rip == rip)
+        return self._out_is_past
+
+
+def _last_value(vcpu: Vcpu) -> int:
+    """The value of an access that did not arrive decoded; of a string, its last element."""
+    state = vcpu.run_state
+    if state.exit_reason == lib.KVM_EXIT_IO:
+        end = state.io.data_offset + state.io.size * state.io.count
+        return int.from_bytes(vcpu.page[end - state.io.size : end], "little")
+    return int.from_bytes(bytes(state.mmio.data)[: state.mmio.len], "little")
+
+
+def code_at(
+    vcpu: Vcpu,
+    memory: GuestMemory,
+    sregs: Any,
+    rip: int,
+    registers: dict[str, int],
+    past: bool | None = None,
+) -> Code:
+    """The instruction bytes around RIP, as far as they are mapped."""
+    long_mode = bool(sregs.efer & _EFER_LMA and sregs.cs.l)
+    linear = rip if long_mode else sregs.cs.base + rip
+    paging = bool(sregs.cr0 & _CR0_PG)
+    before = _fetch(vcpu, memory, linear - min(_AROUND, linear), linear, paging)
+    after = _fetch(vcpu, memory, linear, linear + _AROUND, paging)
+    # Only what touches RIP is of use: the first page after it, the last one before it.
+    if len(before) == 2 and not before[1]:
+        before = []
+    if after and not after[0]:
+        after = []
+    bits = 64 if long_mode else 32 if sregs.cs.db else 16
+    return Code(rip=rip, bits=bits, before=b"".join(before), after=b"".join(after), registers=registers, past=past)
+
+
+def _fetch(vcpu: Vcpu, memory: GuestMemory, start: int, end: int, paging: bool) -> list[bytes]:
+    """Linear ``[start, end)`` page by page; b"" for a page that is not mapped to RAM."""
+    pieces = []
+    while start < end:
+        stop = min(end, (start | _PAGE - 1) + 1)
+        physical = vcpu.translate(start) if paging else start
+        try:
+            pieces.append(memory.read(-1 if physical is None else physical, stop - start))
+        except GuestMemoryError:
+            pieces.append(b"")
+        start = stop
+    return pieces
+
+
+def traced_line(machine: Machine, tracer: Tracer, device: str, line: GsiLine) -> None:
+    """Report every change of ``line``."""
+
+    def changed(level: bool) -> None:
+        now = time.monotonic_ns() - machine.started_ns
+        tracer.event(IrqEvent(now, device, f"IRQ{line.gsi}", level))
+
+    line.on_change = changed
+
+
+def device_error(machine: Machine, tracer: Tracer, device: str, error: Exception) -> None:
+    """Report that the guest asked a device for the impossible."""
+    now = time.monotonic_ns() - machine.started_ns
+    tracer.event(DeviceEvent(now, device, "error", {"message": str(error)}))

@@ -1,0 +1,30 @@
+"""How a run ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pykvm.crash import CrashReport
+
+TIMEOUT_STATUS = 124
+CRASH_STATUS = 6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``status`` is the exit status that the command line's contract gives this end.
+
+    ``reason`` is a short phrase for people ("guest exited", "timeout"); ``report`` is there when
+    the guest crashed, ``error`` when pykvm itself has a bug.
+    """
+
+    reason: str
+    status: int = 0
+    report: CrashReport | None = None
+    error: BaseException | None = None
+
+    @property
+    def crashed(self) -> bool:
+        return self.report is not None

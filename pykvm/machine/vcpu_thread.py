@@ -1,0 +1,251 @@
+"""The vCPU loop: run until Python is needed, answer, go on.
+
+The common exit, one access inside one device range, arrives decoded from C and costs one call of
+the device. Every other reason that ``<linux/kvm.h>`` names has its deliberate answer in ``ANSWERS``.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pykvm.bus import Bus
+from pykvm.errors import DeviceError
+from pykvm.kvm.abi import EXIT_NAMES, ffi, lib
+from pykvm.kvm.vcpu import Vcpu
+from pykvm.machine.outcome import Outcome
+
+if TYPE_CHECKING:
+    from pykvm.machine.machine import Machine
+    from pykvm.machine.observe import Observer
+
+ACCESS = struct.Struct("=QQII")  # struct pk_access: offset, value, size, write
+_RFLAGS_IF = 1 << 9
+_ANSWER_WAIT = 0.05
+_ENOSYS = 1000  # KVM_ENOSYS, <linux/kvm_para.h>
+
+
+class VcpuThread:
+    """Runs one vCPU in a thread of its own until the machine stops."""
+
+    def __init__(self, machine: Machine, vcpu: Vcpu, observer: Observer | None) -> None:
+        self.machine = machine
+        self.vcpu = vcpu
+        self.observer = observer
+        self.halted_at = 0
+        self._probe = threading.Event()
+        self._answered = threading.Event()
+        self._halted = False
+        self._thread = threading.Thread(
+            target=self._main, name=f"vcpu{vcpu.number}", daemon=True
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    @property
+    def exits(self) -> int:
+        """Exits so far, native ones included."""
+        return int(self.vcpu.native.exits)
+
+    def cpu_seconds(self) -> float:
+        """CPU time that the thread has used, in and out of the guest."""
+        ident = self._thread.ident
+        if ident is None or not self._thread.is_alive():
+            return 0.0
+        return time.clock_gettime(time.pthread_getcpuclockid(ident))
+
+    # -- the loop -----------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        native = self.vcpu.native
+        lib.pk_vcpu_attach(native, True)
+        try:
+            self._loop()
+        except BaseException as error:  # a bug of ours: the run ends with its traceback
+            self.machine.stop(Outcome("a bug in pykvm", status=1, error=error))
+        finally:
+            lib.pk_vcpu_attach(native, False)
+
+    def _loop(self) -> None:
+        run, native, access = lib.pk_vcpu_run, self.vcpu.native, self.vcpu.access
+        unpack, lock, observer = ACCESS.unpack_from, self.machine.lock, self.observer
+        if observer is not None:
+            observer.attach(self)
+        ranges = self.machine.board.ranges
+        readers = [r.device.read for r in ranges]
+        writers = [r.device.write for r in ranges]
+        reply = 0
+        while True:
+            number = run(native, reply)
+            if number >= 0:
+                offset, value, size, write = unpack(access)
+                try:
+                    with lock:
+                        if write:
+                            writers[number](offset, size, value)
+                        else:
+                            reply = readers[number](offset, size)
+                except DeviceError as error:
+                    reply = (1 << size * 8) - 1
+                    self._blame_guest(ranges[number].device.name, error)
+            elif number == lib.PK_OTHER:
+                reply = 0
+                self._other()
+            elif number == lib.PK_INTERRUPTED:
+                reply = 0
+                if not self._interrupted():
+                    return
+            else:
+                self._run_failed()
+                return
+            if observer is not None and number >= lib.PK_OTHER:
+                observer.exit(self, number, reply)
+
+    def _interrupted(self) -> bool:
+        """Kicked: to stop (False), or to say whether the vCPU is halted."""
+        if self.machine.stopping:
+            return False
+        if self._probe.is_set():
+            self._probe.clear()
+            self._halted = self._asleep_for_good()
+            self._answered.set()
+        self.vcpu.unkick()
+        return not self.machine.stopping
+
+    def _asleep_for_good(self) -> bool:
+        state = self.vcpu.mp_state()
+        if state in (lib.KVM_MP_STATE_UNINITIALIZED, lib.KVM_MP_STATE_INIT_RECEIVED):
+            return True
+        regs = self.vcpu.get_regs()
+        self.halted_at = int(regs.rip)
+        return state == int(lib.KVM_MP_STATE_HALTED) and not regs.rflags & _RFLAGS_IF
+
+    def ask_halted(self) -> bool:
+        """Whether the vCPU is halted with interrupts off; asked by another thread. One that is
+        busy in Python does not answer in time, and is not halted."""
+        self._answered.clear()
+        self._probe.set()
+        self.vcpu.kick()
+        return self._answered.wait(_ANSWER_WAIT) and self._halted
+
+    def _blame_guest(self, device: str, error: DeviceError) -> None:
+        self.machine.device_error(device, error)
+
+    def _run_failed(self) -> None:
+        from pykvm.machine.crash import run_failed
+
+        self.machine.stop(run_failed(self, int(self.vcpu.native.error)))
+
+    # -- every other exit ---------------------------------------------------------------------
+
+    def _other(self) -> None:
+        reason = int(self.vcpu.run_state.exit_reason)
+        answer = ANSWERS.get(EXIT_NAMES.get(reason, ""), VcpuThread.crash)
+        answer(self)
+
+    def io(self) -> None:
+        """Port I/O that is not one access of one device: string instructions, splits, holes."""
+        io = self.vcpu.run_state.io
+        size, write = io.size, io.direction == lib.KVM_EXIT_IO_OUT
+        data = self.vcpu.page[io.data_offset : io.data_offset + size * io.count]
+        bus = self.machine.board.pio
+        with self.machine.lock, data:
+            for at in range(0, size * io.count, size):
+                self._transfer(bus, io.port, data[at : at + size], write)
+
+    def mmio(self) -> None:
+        """A memory access that is not one access of one device: splits and holes."""
+        mmio = self.vcpu.run_state.mmio
+        data = memoryview(ffi.buffer(mmio.data))[: mmio.len]
+        with self.machine.lock, data:
+            self._transfer(self.machine.board.mmio, mmio.phys_addr, data, bool(mmio.is_write))
+
+    def _transfer(self, bus: Bus, address: int, data: memoryview, write: bool) -> None:
+        size = len(data)
+        try:
+            if write:
+                bus.write(address, size, int.from_bytes(data, "little"))
+            else:
+                data[:] = bus.read(address, size).to_bytes(size, "little")
+        except DeviceError as error:
+            if not write:
+                data[:] = b"\xff" * size
+            self._blame_guest(f"{bus.name} {address:#x}", error)
+
+    def nothing(self) -> None:
+        """Nothing to do: run on."""
+
+    def halted(self) -> None:
+        """HLT without an in-kernel interrupt controller: nobody is there to wake it."""
+        self.machine.stop(Outcome("the guest halted for good"))
+
+    def hypercall(self) -> None:
+        """No hypercall is offered to user space: the guest gets "no such call"."""
+        self.vcpu.run_state.hypercall.ret = -_ENOSYS & (1 << 64) - 1
+
+    def msr(self) -> None:
+        """An MSR that KVM leaves to user space: there is none, so the guest takes #GP."""
+        self.vcpu.run_state.msr.error = 1
+
+    def system_event(self) -> None:
+        """A paravirtual shutdown or reset; a crash is reported."""
+        kind = self.vcpu.run_state.system_event.type
+        if kind == lib.KVM_SYSTEM_EVENT_SHUTDOWN:
+            self.machine.power_off()
+        elif kind == lib.KVM_SYSTEM_EVENT_RESET:
+            self.machine.reset()
+        else:
+            self.crash()
+
+    def notify(self) -> None:
+        """KVM saw the guest block all interrupts for long: harmless unless its state is gone."""
+        if self.vcpu.run_state.notify.flags & lib.KVM_NOTIFY_CONTEXT_INVALID:
+            self.crash()
+
+    def crash(self) -> None:
+        """The guest cannot go on: end the run with a report."""
+        from pykvm.machine.crash import crashed
+
+        self.machine.stop(crashed(self))
+
+
+_Answer = Callable[[VcpuThread], None]
+
+_CRASHES = (
+    # the guest, or KVM on its behalf, has failed
+    "UNKNOWN EXCEPTION FAIL_ENTRY SHUTDOWN INTERNAL_ERROR DEBUG "
+    # needs a feature that pykvm never turns on
+    "HYPERV XEN AP_RESET_HOLD MEMORY_FAULT TDX "
+    # other architectures' exits: on x86 they cannot come
+    "S390_SIEIC S390_RESET S390_UCONTROL S390_TSCH S390_STSI DCR OSI PAPR_HCALL EPR WATCHDOG "
+    "ARM_NISV ARM_LDST64B RISCV_SBI RISCV_CSR LOONGARCH_IOCSR"
+).split()
+
+ANSWERS: dict[str, _Answer] = {
+    "IO": VcpuThread.io,
+    "MMIO": VcpuThread.mmio,
+    "HLT": VcpuThread.halted,
+    "HYPERCALL": VcpuThread.hypercall,
+    "X86_RDMSR": VcpuThread.msr,
+    "X86_WRMSR": VcpuThread.msr,
+    "SYSTEM_EVENT": VcpuThread.system_event,
+    "NOTIFY": VcpuThread.notify,
+    # a window, a priority, an acknowledgement or a bus lock: information that nobody asked for
+    "INTR": VcpuThread.nothing,
+    "NMI": VcpuThread.nothing,
+    "IRQ_WINDOW_OPEN": VcpuThread.nothing,
+    "SET_TPR": VcpuThread.nothing,
+    "TPR_ACCESS": VcpuThread.nothing,
+    "IOAPIC_EOI": VcpuThread.nothing,
+    "X86_BUS_LOCK": VcpuThread.nothing,
+    "DIRTY_RING_FULL": VcpuThread.nothing,
+    **dict.fromkeys(_CRASHES, VcpuThread.crash),
+}
