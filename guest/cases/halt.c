@@ -1,0 +1,9 @@
+// Halts for good.
+#include "cpu.h"
+#include "printf.h"
+
+int main(void)
+{
+    printf("halting\n");
+    cpu_halt();
+}
