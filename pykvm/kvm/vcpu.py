@@ -120,6 +120,10 @@ class Vcpu:
         value.mp_state = state
         call(self.fd, "KVM_SET_MP_STATE", value)
 
+    def tsc_khz(self) -> int:
+        """The guest's TSC frequency."""
+        return call(self.fd, "KVM_GET_TSC_KHZ")
+
     def set_cpuid(self, entries: Iterable[CpuidEntry]) -> None:
         """What CPUID shows to this vCPU."""
         rows = list(entries)

@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from pykvm.backends.char import open_char_backend
 from pykvm.boot import image, lowmem
 from pykvm.boot.plan import Mode, Plan, Segment, check_placement
-from pykvm.errors import HostError
+from pykvm.errors import DeviceError, HostError
 from pykvm.eventloop import EpollLoop
-from pykvm.interfaces import IrqLine
+from pykvm.interfaces import CharBackend, IrqLine
 from pykvm.kvm.abi import ffi, lib
 from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vm import Vm
@@ -38,7 +38,8 @@ class Machine:
     """A PC described by ``config``, ready to ``run`` once. A context manager.
 
     ``say`` receives pykvm's own lines for the user; ``tracer`` the events, if anybody listens.
-    ``add`` is called with the finished board, to plug in devices of one's own.
+    ``serial`` takes the place of the backend that ``config.serial`` names. ``add`` is called with
+    the finished board, to plug in devices of one's own.
     Raises UsageError, ImageError or HostError; nothing stays open then.
     """
 
@@ -48,6 +49,7 @@ class Machine:
         *,
         say: Say = lambda line: None,
         tracer: Tracer | None = None,
+        serial: CharBackend | None = None,
         add: Callable[[Machine], None] | None = None,
     ) -> None:
         self.config = config
@@ -55,14 +57,17 @@ class Machine:
         self.tracer = tracer if tracer is not None and tracer.enabled else None
         self.lock = threading.Lock()
         self.outcome: Outcome | None = None
+        self._blamed: set[str] = set()
         self.started_ns = time.monotonic_ns()
         self._stopped = threading.Event()
         self._stop_lock = threading.Lock()
         with ExitStack() as stack:
-            self._build(stack, add)
+            self._build(stack, serial, add)
             self._stack = stack.pop_all()
 
-    def _build(self, stack: ExitStack, add: Callable[[Machine], None] | None) -> None:
+    def _build(
+        self, stack: ExitStack, serial: CharBackend | None, add: Callable[[Machine], None] | None
+    ) -> None:
         config = self.config
         self.plan = image.plan(
             config.image,
@@ -78,7 +83,9 @@ class Machine:
         self.vm = stack.enter_context(Vm(kvm, self.memory))
         self.loop = EpollLoop(self.lock, on_error=self._bug)
         stack.callback(self.loop.stop)
-        self.serial = open_char_backend(config.serial, self.loop, self._quit, self.say)
+        if serial is None:
+            serial = open_char_backend(config.serial, self.loop, self._quit, self.say)
+        self.serial = serial
         stack.callback(self.serial.close)
         self.board = board.pc(
             self,
@@ -214,6 +221,17 @@ class Machine:
 
     def reset(self) -> None:
         self.stop(Outcome("the guest asked for a reset"))
+
+    def device_error(self, device: str, error: DeviceError) -> None:
+        """The guest asked ``device`` for the impossible: the user is told, the guest goes on."""
+        if device not in self._blamed:  # a guest that does it in a loop is told of once
+            self._blamed.add(device)
+            self.say(f"{device}: {error}")
+        if self.tracer is not None:
+            from pykvm.machine.observe import device_error
+
+            with self.lock:
+                device_error(self, self.tracer, device, error)
 
     def _quit(self) -> None:
         self.stop(Outcome("the user quit", status=130))

@@ -10,7 +10,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pykvm.bus import Bus
 from pykvm.errors import DeviceError
@@ -35,6 +35,7 @@ class VcpuThread:
         self.machine = machine
         self.vcpu = vcpu
         self.observer = observer
+        self.enter: Callable[[Any, int], int] = lib.pk_vcpu_run
         self.halted_at = 0
         self._probe = threading.Event()
         self._answered = threading.Event()
@@ -75,7 +76,7 @@ class VcpuThread:
             lib.pk_vcpu_attach(native, False)
 
     def _loop(self) -> None:
-        run, native, access = lib.pk_vcpu_run, self.vcpu.native, self.vcpu.access
+        run, native, access = self.enter, self.vcpu.native, self.vcpu.access
         unpack, lock, observer = ACCESS.unpack_from, self.machine.lock, self.observer
         if observer is not None:
             observer.attach(self)
@@ -157,24 +158,26 @@ class VcpuThread:
         size, write = io.size, io.direction == lib.KVM_EXIT_IO_OUT
         data = self.vcpu.page[io.data_offset : io.data_offset + size * io.count]
         bus = self.machine.board.pio
-        with self.machine.lock, data:
+        with data:
             for at in range(0, size * io.count, size):
-                self._transfer(bus, io.port, data[at : at + size], write)
+                with data[at : at + size] as element:
+                    self._transfer(bus, io.port, element, write)
 
     def mmio(self) -> None:
         """A memory access that is not one access of one device: splits and holes."""
         mmio = self.vcpu.run_state.mmio
         data = memoryview(ffi.buffer(mmio.data))[: mmio.len]
-        with self.machine.lock, data:
+        with data:
             self._transfer(self.machine.board.mmio, mmio.phys_addr, data, bool(mmio.is_write))
 
     def _transfer(self, bus: Bus, address: int, data: memoryview, write: bool) -> None:
         size = len(data)
         try:
-            if write:
-                bus.write(address, size, int.from_bytes(data, "little"))
-            else:
-                data[:] = bus.read(address, size).to_bytes(size, "little")
+            with self.machine.lock:
+                if write:
+                    bus.write(address, size, int.from_bytes(data, "little"))
+                else:
+                    data[:] = bus.read(address, size).to_bytes(size, "little")
         except DeviceError as error:
             if not write:
                 data[:] = b"\xff" * size

@@ -1,0 +1,49 @@
+"""Figures with their spread, and the table that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The median of ``samples`` measurements, with the smallest and the largest of them."""
+
+    median: float
+    low: float
+    high: float
+    samples: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Figure:
+        """Raises ValueError when there is nothing to sum up."""
+        rows = sorted(values)
+        if not rows:
+            raise ValueError("no measurements")
+        return cls(median(rows), rows[0], rows[-1], len(rows))
+
+    def text(self, digits: int = 2) -> str:
+        """``8.51 (8.30-9.02)``."""
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f}-{self.high:.{digits}f})"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "median": self.median,
+            "low": self.low,
+            "high": self.high,
+            "samples": self.samples,
+        }
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Plain columns, the first to the left and the others to the right."""
+    widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
+    lines = []
+    for row in [header, ["-" * w for w in widths], *rows]:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,71 @@
+"""QEMU as the peer: the same guest image, its serial output line by line, its CPU time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from pykvm.errors import HostError
+
+PROGRAM = "qemu-system-x86_64"
+_UTIME, _GUEST_TIME = 13, 42  # fields of /proc/PID/stat, see proc(5), counted from 0
+
+
+def path() -> str | None:
+    """Where QEMU is, or None."""
+    return shutil.which(PROGRAM)
+
+
+def version() -> str:
+    """``7.2.22`` or the like."""
+    out = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
+    return out.split("version ")[1].split()[0]
+
+
+class Qemu:
+    """One QEMU under KVM on a guest image; iterate over it for the guest's lines.
+
+    A context manager: the process is gone at its end, whatever happened.
+    """
+
+    def __init__(self, image: str, append: str = "", extra: tuple[str, ...] = ()) -> None:
+        # arch-capabilities: a QEMU older than the host's KVM is refused over its bits.
+        command = [
+            PROGRAM, "-accel", "kvm", "-cpu", "host,-arch-capabilities", "-M", "pc", "-m", "128",
+            "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
+            "-no-reboot", "-kernel", image, "-append", append,
+            "-device", "isa-debug-exit,iobase=0xf4,iosize=4", *extra,
+        ]  # fmt: skip
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def __enter__(self) -> Qemu:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+    def __iter__(self) -> Iterator[str]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            yield line.decode(errors="replace").rstrip("\r\n")
+
+    def user_seconds(self) -> float:
+        """User CPU so far, time inside the guest taken off."""
+        with open(f"/proc/{self._process.pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        # The two fields before the closing bracket are gone: pid and comm.
+        ticks = int(fields[_UTIME - 2]) - int(fields[_GUEST_TIME - 2])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def finish(self) -> int:
+        """Wait for its end; the exit status. Raises HostError when QEMU itself failed."""
+        _, errors = self._process.communicate(timeout=60)
+        if self._process.returncode == 1 and errors:
+            raise HostError(f"QEMU failed: {errors.decode(errors='replace').splitlines()[0]}")
+        return self._process.returncode

@@ -1,0 +1,65 @@
+"""``pykvm bench``: the measurements, as tables and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pykvm.cli import values
+
+
+def add(commands: Any) -> None:
+    """Declare the subcommand and its benches."""
+    p = commands.add_parser("bench", help="measure, side by side with QEMU where it is installed")
+    benches = p.add_subparsers(title="benches", metavar="BENCH", required=True, prog=p.prog)
+    exits = benches.add_parser("exits", help="the round trip of one VM exit, by who answers it")
+    exits.add_argument("--rounds", type=values.count, default=5, metavar="N", help="default 5")
+    exits.add_argument(
+        "--iterations", type=values.count, default=2000, metavar="N", help="a pass (default 2000)"
+    )
+    exits.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
+    exits.set_defaults(command=run_exits)
+    start = benches.add_parser("start", help="from the command to the guest's first instruction")
+    start.add_argument("--rounds", type=values.count, default=10, metavar="N", help="default 10")
+    start.set_defaults(command=run_start)
+    trace = benches.add_parser("trace", help="what tracing costs, on and off")
+    trace.add_argument("--rounds", type=values.count, default=7, metavar="N", help="default 7")
+    trace.set_defaults(command=run_trace)
+    for bench in (exits, start, trace):
+        bench.add_argument("--json", action="store_true", help="JSON instead of a table")
+
+
+def run_exits(args: argparse.Namespace) -> int:
+    from pykvm.bench import exits
+
+    results = exits.measure(args.rounds, args.iterations, with_qemu=not args.no_qemu)
+    return _show(args, results, exits.as_dict, exits.text)
+
+
+def run_start(args: argparse.Namespace) -> int:
+    from pykvm.bench import start
+
+    return _show(args, start.measure(args.rounds), start.as_dict, start.text)
+
+
+def run_trace(args: argparse.Namespace) -> int:
+    from pykvm.bench import trace
+
+    return _show(args, trace.measure(args.rounds), trace.as_dict, trace.text)
+
+
+def _show(
+    args: argparse.Namespace,
+    results: Any,
+    as_dict: Callable[[Any], dict[str, Any]],
+    text: Callable[[Any], str],
+) -> int:
+    if args.json:
+        json.dump(as_dict(results), sys.stdout, indent=2)
+        print()
+    else:
+        print(text(results))
+    return 0
