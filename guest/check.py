@@ -22,7 +22,7 @@ QEMU = (
     "qemu-system-x86_64 -accel kvm -cpu host,-arch-capabilities -M pc -display none -serial stdio "
     "-no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4"
 ).split()
-TO_QEMU = {"--append": "-append", "--initrd": "-initrd", "-m": "-m"}
+TO_QEMU = {"--append": "-append", "--initrd": "-initrd", "-m": "-m", "--cpus": "-smp"}
 
 
 def command(case: dict[str, Any], vmm: str, pykvm: str) -> list[str]:

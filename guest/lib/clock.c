@@ -5,22 +5,33 @@
 
 static u64 tsc_khz;
 
-void clock_init(void)
-{
-    const u32 window = PIT_HZ / 100; // 10 ms
+#define WINDOW  (PIT_HZ / 250) // 4 ms
+#define NOMINAL 2000000u       // without a PIT: better a wrong limit than none
 
-    if (tsc_khz)
-        return;
-    pit_free_run();
+static u64 measure(void)
+{
     u16 start = pit_count();
     u64 t0 = rdtsc();
     u32 elapsed = 0;
+
     // Bounded: a machine with no PIT reads the same count for ever.
-    for (u32 i = 0; i < 1000000 && elapsed < window; i++)
+    for (u32 i = 0; i < 100000 && elapsed < WINDOW; i++)
         elapsed = (u16)(start - pit_count());
     u64 cycles = rdtsc() - t0;
+    return elapsed >= WINDOW ? cycles * PIT_HZ / elapsed / 1000 : NOMINAL;
+}
+
+void clock_init(void)
+{
+    if (tsc_khz)
+        return;
+    pit_free_run();
+    // The host may take the processor away between the two readings of a pair. The middle one of
+    // three has not suffered that, or all of them are off by little.
+    u64 a = measure(), b = measure(), c = measure();
     pit_stop();
-    tsc_khz = elapsed >= window ? cycles * PIT_HZ / elapsed / 1000 : 2000000;
+    u64 low = a < b ? a : b, high = a < b ? b : a;
+    tsc_khz = c < low ? low : c > high ? high : c;
 }
 
 u64 clock_tsc_khz(void)

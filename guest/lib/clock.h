@@ -1,4 +1,4 @@
-// Time limits for waits, from the TSC. Uses the PIT for 10 ms the first time, so do that before
+// Time limits for waits, from the TSC. Uses the PIT for 12 ms the first time, so do that before
 // starting the PIT for something else; IRQ 0 must be masked.
 #pragma once
 #include "types.h"

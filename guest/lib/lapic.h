@@ -9,6 +9,9 @@ u32 lapic_id(void);
 u32 lapic_version(void);
 void lapic_eoi(void);
 
+// INIT, then start-up at page (address >> 12), to every processor but this one. The caller waits.
+void lapic_start_others(u8 page);
+
 // The timer counts down from count, at the bus clock divided by 16.
 void lapic_timer_start(u8 vector, u32 count, bool periodic);
 void lapic_timer_stop(void);
