@@ -21,20 +21,18 @@ _EPILOG = """exit status:
   130    the user quit with Ctrl-A x"""
 
 
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    """Colours for --help; imported only then, since start-up time is a feature."""
-    from rich_argparse import RawDescriptionRichHelpFormatter
-
-    RawDescriptionRichHelpFormatter.styles["argparse.prog"] = "bold"
-    return RawDescriptionRichHelpFormatter(prog, max_help_position=30)
-
-
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line, as the contract has it."""
+    """argparse whose errors are one line, as the contract has it, and whose help has colours."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", _formatter)
         super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def format_help(self) -> str:
+        # Imported for the help alone: start-up time is a feature.
+        from rich_argparse import RawDescriptionRichHelpFormatter
+
+        self.formatter_class = RawDescriptionRichHelpFormatter
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message} (see: {self.prog} --help)", file=sys.stderr)
