@@ -1,0 +1,180 @@
+"""A function's configuration space, declared as data.
+
+Every byte has a value and a mask of the bits that the guest may set; STATUS bits are cleared by
+writing 1. The function learns of changes by one callable, and asks this object what they mean:
+where a BAR is now, whether it may do DMA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pykvm.devices.pci import registers as r
+
+SIZE = 256
+_FIRST_CAPABILITY = 0x40
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a function is: the numbers that drivers bind to. ``class_code`` has three bytes."""
+
+    vendor: int
+    device: int
+    class_code: int
+    revision: int = 0
+    subsystem_vendor: int = 0
+    subsystem: int = 0
+    interrupt_pin: int = 0  # 1 is INTA#, 0 none
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A base address register: ``size`` (a power of two) bytes of memory or I/O space."""
+
+    index: int
+    size: int
+    io: bool = False
+    wide: bool = False  # 64-bit: takes the next index, too
+    prefetch: bool = False
+
+    def __post_init__(self) -> None:
+        smallest = 4 if self.io else 16
+        if self.size < smallest or self.size & (self.size - 1):
+            raise ValueError(f"BAR{self.index}: {self.size:#x} is not a power of two >= {smallest}")
+        if not 0 <= self.index <= (4 if self.wide else 5) or (self.wide and self.io):
+            raise ValueError(f"BAR{self.index} cannot be of that kind")
+
+    @property
+    def flags(self) -> int:
+        """The read-only low bits."""
+        if self.io:
+            return r.BAR_IO
+        return (r.BAR_MEM64 if self.wide else 0) | (r.BAR_PREFETCH if self.prefetch else 0)
+
+    @property
+    def offset(self) -> int:
+        return r.BAR0 + self.index * 4
+
+
+class ConfigSpace:
+    """256 bytes with their write masks. ``on_change(offset, size)`` follows each guest write."""
+
+    def __init__(self, identity: Identity, bars: tuple[Bar, ...] = ()) -> None:
+        self.identity = identity
+        self.bars = bars
+        self.cells = bytearray(SIZE)
+        self._writable = bytearray(SIZE)
+        self._clears = bytearray(SIZE)
+        self._next_capability = _FIRST_CAPABILITY
+        self._last_pointer = r.CAP_PTR
+        self.on_change: Callable[[int, int], None] = lambda offset, size: None
+        self._declare()
+        self._power_on = bytes(self.cells)
+
+    def _declare(self) -> None:
+        who = self.identity
+        self._put(0x00, 2, who.vendor)
+        self._put(0x02, 2, who.device)
+        self._put(0x08, 1, who.revision)
+        self._put(0x09, 3, who.class_code)
+        self._put(0x2C, 2, who.subsystem_vendor)
+        self._put(0x2E, 2, who.subsystem)
+        self._put(r.INT_PIN, 1, who.interrupt_pin)
+        command = ["IO"] if any(b.io for b in self.bars) else []
+        command += ["MEM"] if any(not b.io for b in self.bars) else []
+        bits = sum(r.COMMAND[name].mask for name in (*command, "MASTER", "INTX_DIS", "SERR"))
+        self._allow(0x04, 2, bits)
+        self._clears[0x07] = 0xF9  # the error bits of STATUS
+        self._allow(0x0C, 1, 0xFF)
+        self._allow(0x0D, 1, 0xFF)
+        self._allow(r.INT_LINE, 1, 0xFF)
+        for bar in self.bars:
+            size = 8 if bar.wide else 4
+            self._put(bar.offset, size, bar.flags)
+            self._allow(bar.offset, size, ~(bar.size - 1) & (1 << size * 8) - 1)
+
+    def _put(self, offset: int, size: int, value: int) -> None:
+        self.cells[offset : offset + size] = value.to_bytes(size, "little")
+
+    def _allow(self, offset: int, size: int, bits: int) -> None:
+        self._writable[offset : offset + size] = bits.to_bytes(size, "little")
+
+    def add_capability(self, kind: int, body: bytes, writable: bytes) -> int:
+        """Append a capability (its two-byte header comes on top of ``body``) to the list.
+
+        Returns its offset. ``writable`` is the mask of ``body``. Raises ValueError when full.
+        """
+        offset = self._next_capability
+        size = 2 + len(body)
+        if offset + size > SIZE or len(writable) != len(body):
+            raise ValueError(f"capability {kind:#x} does not fit")
+        self.cells[offset : offset + size] = bytes((kind, 0)) + body
+        self._writable[offset + 2 : offset + size] = writable
+        self.cells[self._last_pointer] = offset
+        self._last_pointer = offset + 1
+        self._next_capability = offset + size + 3 & ~3
+        self.cells[0x06] |= r.STATUS["CAP"].mask
+        self._power_on = bytes(self.cells)
+        return offset
+
+    # -- the guest's accesses -----------------------------------------------------------------
+
+    def read(self, offset: int, size: int) -> int:
+        """Bytes past the end read as all ones."""
+        if offset + size > SIZE:
+            return (1 << size * 8) - 1
+        return int.from_bytes(self.cells[offset : offset + size], "little")
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Only what the masks allow is taken."""
+        if offset + size > SIZE:
+            return
+        for n, byte in enumerate(value.to_bytes(size, "little"), offset):
+            may = self._writable[n]
+            self.cells[n] = (self.cells[n] & ~may | byte & may) & ~(byte & self._clears[n])
+        self.on_change(offset, size)
+
+    # -- what it means ------------------------------------------------------------------------
+
+    @property
+    def command(self) -> int:
+        return self.read(0x04, 2)
+
+    def may(self, name: str) -> bool:
+        """Whether the bit ``name`` of COMMAND is set."""
+        return bool(self.command & r.COMMAND[name].mask)
+
+    def address(self, bar: Bar) -> int | None:
+        """Where ``bar`` answers now; None while its space is disabled in COMMAND, or while it holds
+        what a driver writes to learn its size."""
+        if not self.may("IO" if bar.io else "MEM"):
+            return None
+        size = 8 if bar.wide else 4
+        base = self.read(bar.offset, size) & ~(0x3 if bar.io else 0xF)
+        top = 1 << 16 if bar.io else 1 << 52
+        sizing = base == ~(bar.size - 1) & ((1 << size * 8) - 1)
+        return None if base == 0 or sizing or base + bar.size > top else base
+
+    def set_interrupt_status(self, pending: bool) -> None:
+        """The read-only bit of STATUS that mirrors INTx before INTX_DIS."""
+        mask = r.STATUS["INTX"].mask
+        self.cells[0x06] = self.cells[0x06] & ~mask | (mask if pending else 0)
+
+    # -- state --------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Back to power-on: BARs empty, everything disabled."""
+        self.cells[:] = self._power_on
+        self.on_change(0, SIZE)
+
+    def state(self) -> dict[str, Any]:
+        return {"version": 1, "cells": bytes(self.cells)}
+
+    def restore(self, state: Any) -> None:
+        if state["version"] != 1 or len(state["cells"]) != SIZE:
+            raise ValueError("not a configuration space of version 1")
+        self.cells[:] = state["cells"]
+        self.on_change(0, SIZE)
