@@ -11,10 +11,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from pykvm.boot import lowmem
-from pykvm.boot.plan import Mode
-from pykvm.machine.outcome import Outcome
-
 if TYPE_CHECKING:
     from pykvm.machine.vcpu_thread import VcpuThread
 
@@ -59,13 +55,3 @@ class HaltWatch:
         halted = [t.ask_halted() for t in self._threads]
         self._probe_after = time.monotonic() + self._probe_pause
         return all(halted) and sum(t.exits for t in self._threads) == exits
-
-    def verdict(self) -> Outcome:
-        """Halted; or, for a real-mode guest on one of our exception stubs, crashed there."""
-        boot = self._threads[0]
-        vector = boot.halted_at - 1 - lowmem.REAL_STUBS
-        if boot.machine.plan.mode is Mode.REAL and 0 <= vector < lowmem.REAL_VECTORS:
-            from pykvm.machine.crash import unhandled_real_exception
-
-            return unhandled_real_exception(boot, vector)
-        return Outcome("the guest halted for good")

@@ -182,7 +182,7 @@ class Machine:
             if deadline is not None and time.monotonic() >= deadline:
                 self.stop(Outcome("timeout", status=TIMEOUT_STATUS))
             elif watch.all_halted():
-                self.stop(watch.verdict())
+                self.stop(Outcome("the guest halted for good"))
 
     def stop(self, outcome: Outcome) -> None:
         """End the run; from any thread, with or without the lock. The first outcome wins."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pykvm.machine.vcpu_thread import VcpuThread
     from pykvm.trace.recorder import Tracer
 
-_GENERAL = struct.Struct("=18Q")  # struct kvm_regs
-_NAMES = (
+GENERAL = struct.Struct("=18Q")  # struct kvm_regs
+NAMES = (
     "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split()
 )  # in the order of struct kvm_regs
 _AROUND = 15  # bytes: the longest x86 instruction
@@ -91,8 +91,8 @@ class Observer:
     def _code(self, thread: VcpuThread, recent: Any, reply: int) -> Code:
         vcpu = thread.vcpu
         synced = vcpu.run_state.s.regs
-        values = _GENERAL.unpack(ffi.buffer(ffi.addressof(synced, "regs")))
-        registers = dict(zip(_NAMES, values, strict=True))
+        values = GENERAL.unpack(ffi.buffer(ffi.addressof(synced, "regs")))
+        registers = dict(zip(NAMES, values, strict=True))
         rip = registers.pop("rip")
         past = self._past(vcpu, recent, rip, reply)
         return code_at(vcpu, self.machine.memory, synced.sregs, rip, registers, past)

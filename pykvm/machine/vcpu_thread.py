@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pykvm.boot import lowmem
+from pykvm.boot.plan import Mode
 from pykvm.bus import Bus
 from pykvm.errors import DeviceError
 from pykvm.kvm.abi import EXIT_NAMES, ffi, lib
@@ -36,7 +38,6 @@ class VcpuThread:
         self.vcpu = vcpu
         self.observer = observer
         self.enter: Callable[[Any, int], int] = lib.pk_vcpu_run
-        self.halted_at = 0
         self._probe = threading.Event()
         self._answered = threading.Event()
         self._halted = False
@@ -126,8 +127,14 @@ class VcpuThread:
         if state in (lib.KVM_MP_STATE_UNINITIALIZED, lib.KVM_MP_STATE_INIT_RECEIVED):
             return True
         regs = self.vcpu.get_regs()
-        self.halted_at = int(regs.rip)
-        return state == int(lib.KVM_MP_STATE_HALTED) and not regs.rflags & _RFLAGS_IF
+        if state != int(lib.KVM_MP_STATE_HALTED) or regs.rflags & _RFLAGS_IF:
+            return False
+        vector = regs.rip - 1 - lowmem.REAL_STUBS  # RIP is past the hlt
+        if self.machine.plan.mode is Mode.REAL and 0 <= vector < lowmem.REAL_VECTORS:
+            from pykvm.machine.crash import unhandled_real_exception
+
+            self.machine.stop(unhandled_real_exception(self, vector))
+        return True
 
     def ask_halted(self) -> bool:
         """Whether the vCPU is halted with interrupts off; asked by another thread. One that is

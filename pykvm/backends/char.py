@@ -1,0 +1,36 @@
+"""Character backends by name: what ``--serial`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pykvm.errors import UsageError
+from pykvm.interfaces import CharBackend, EventLoop
+
+
+def open_char_backend(
+    spec: str, loop: EventLoop, on_quit: Callable[[], None], say: Callable[[str], None]
+) -> CharBackend:
+    """Open ``stdio``, ``null``, ``pty`` or ``file:PATH``.
+
+    ``on_quit`` is called when the user types the quit key; ``say`` tells the user something.
+    Raises UsageError for another name, HostError when the host cannot open it.
+    """
+    kind, _, argument = spec.partition(":")
+    if spec == "stdio":
+        from pykvm.backends.char_stdio import StdioBackend
+
+        return StdioBackend(loop, on_quit, say)
+    if spec == "null":
+        from pykvm.backends.char_null import NullBackend
+
+        return NullBackend()
+    if spec == "pty":
+        from pykvm.backends.char_pty import PtyBackend
+
+        return PtyBackend(loop, say)
+    if kind == "file" and argument:
+        from pykvm.backends.char_file import FileBackend
+
+        return FileBackend(argument)
+    raise UsageError(f"--serial: {spec!r}; it takes stdio, null, pty or file:PATH")

@@ -1,0 +1,162 @@
+"""The terminal: the guest's serial port on standard input and output.
+
+On a terminal, input is raw, so that the guest sees every key; Ctrl-A is the escape key then:
+Ctrl-A x quits, Ctrl-A h helps, Ctrl-A Ctrl-A sends one Ctrl-A. Anything else on standard input (a
+pipe, a file) goes to the guest as it is, and its end is just the end of the input.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import termios
+import threading
+import tty
+from collections.abc import Callable
+from typing import Any
+
+from pykvm.backends.patient import PatientWriter
+from pykvm.interfaces import CharReceiver, EventLoop
+
+_ESCAPE = 0x01
+_HELP = "Ctrl-A x quits, Ctrl-A h shows this, Ctrl-A Ctrl-A sends Ctrl-A"
+
+
+class RawTerminal:
+    """Puts a terminal into raw mode; ``restore`` puts it back, at exit at the latest."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._before: list[Any] | None = termios.tcgetattr(fd)
+        tty.setraw(fd, termios.TCSANOW)
+        # Output stays cooked, so that pykvm's own lines and a guest's bare \n look right.
+        mode = termios.tcgetattr(fd)
+        mode[1] = self._before[1] if self._before else mode[1]
+        termios.tcsetattr(fd, termios.TCSANOW, mode)
+        atexit.register(self.restore)
+
+    def restore(self) -> None:
+        """Idempotent."""
+        if self._before is not None:
+            with contextlib.suppress(termios.error):  # the terminal itself may be gone
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+            self._before = None
+            atexit.unregister(self.restore)
+
+
+class StdioBackend:
+    """``fds`` are (input, output); standard ones unless a test says otherwise."""
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        on_quit: Callable[[], None],
+        say: Callable[[str], None],
+        fds: tuple[int, int] = (0, 1),
+    ) -> None:
+        self._loop = loop
+        self._on_quit = on_quit
+        self._say = say
+        self._in, out = fds
+        self._receiver: CharReceiver | None = None
+        self._ended = False
+        self._escaped = False
+        self._waiting = b""  # read, but there was no room
+        self._closing = threading.Lock()
+        self._closed = False
+        self._writer = PatientWriter(out)
+        self._terminal = RawTerminal(self._in) if _is_terminal(self._in) else None
+
+    def connect(self, receiver: CharReceiver) -> None:
+        self._receiver = receiver
+        self.resume()
+
+    def write(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    # -- input --------------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        if self._receiver is None or self._closed:
+            return
+        self._deliver()
+        if not self._waiting and not self._ended:
+            self._watch()
+
+    def _watch(self) -> None:
+        try:
+            self._loop.add_reader(self._in, self._readable)
+        except PermissionError:  # a regular file: always readable, and epoll will not have it
+            self._readable_file()
+        except (OSError, ValueError):  # standard input is closed
+            self._ended = True
+
+    def _readable(self) -> None:
+        if self._receiver is None:
+            return
+        # A terminal is always read, for the escape keys; a pipe only as fast as the guest reads.
+        if self._terminal is None and self._receiver.room() == 0:
+            self._loop.remove_reader(self._in)
+            return
+        try:
+            data = os.read(self._in, 4096 if self._terminal else self._receiver.room())
+        except OSError:
+            data = b""
+        if not data:
+            self._ended = True
+            self._loop.remove_reader(self._in)
+            return
+        self._waiting = (self._waiting + (self._keys(data) if self._terminal else data))[-65536:]
+        self._deliver()
+
+    def _readable_file(self) -> None:
+        while self._receiver is not None and not self._ended and self._receiver.room():
+            data = os.read(self._in, self._receiver.room())
+            self._ended = not data
+            self._receiver.receive(data)
+
+    def _deliver(self) -> None:
+        if self._receiver is None or not self._waiting:
+            return
+        room = self._receiver.room()
+        now, self._waiting = self._waiting[:room], self._waiting[room:]
+        if now:
+            self._receiver.receive(now)
+
+    def _keys(self, data: bytes) -> bytes:
+        """What of the typed keys is for the guest."""
+        out = bytearray()
+        for key in data:
+            if not self._escaped:
+                self._escaped = key == _ESCAPE
+                if not self._escaped:
+                    out.append(key)
+                continue
+            self._escaped = False
+            if key in b"xX":
+                self._on_quit()
+            elif key in b"hH?":
+                self._say(_HELP)
+            elif key == _ESCAPE:
+                out.append(key)
+        return bytes(out)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        self._writer.close()
+        self._loop.remove_reader(self._in)
+        if self._terminal is not None:
+            self._terminal.restore()
+
+
+def _is_terminal(fd: int) -> bool:
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False

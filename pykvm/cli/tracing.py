@@ -1,0 +1,22 @@
+"""The text trace as the command line opens it: to stderr, or to a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from pykvm.errors import UsageError
+from pykvm.trace.select import Selection
+from pykvm.trace.text import TextSink
+
+
+def text_sink(kinds: str, path: str | None, devices: Iterable[str] = ()) -> TextSink:
+    """A sink for the events that ``kinds`` names. Raises UsageError."""
+    selection = Selection(kinds, devices)
+    if path is None:
+        return TextSink(sys.stderr, selection.accepts)
+    try:
+        stream = open(path, "w", buffering=1 << 16)  # noqa: SIM115  (the sink owns it)
+    except OSError as e:
+        raise UsageError(f"--trace-file {path}: {e.strerror}") from e
+    return TextSink(stream, selection.accepts, owned=True)

@@ -1,0 +1,136 @@
+"""Host events: readable descriptors and timers, delivered in one thread with the machine's lock held.
+
+The thread starts with the first thing to wait for, so a guest that needs neither input nor timers
+pays nothing. It never sees signals: those belong to the thread that waits for the run's end.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import selectors
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+Callback = Callable[[], None]
+
+
+class _Timer:
+    """A pending call; ``cancel`` only marks it, the heap forgets it when its time comes."""
+
+    def __init__(self, callback: Callback) -> None:
+        self.callback: Callback | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class EpollLoop:
+    """An ``EventLoop`` over epoll. ``on_error`` receives what a callback raised (a bug of ours)."""
+
+    def __init__(self, lock: threading.Lock, *, on_error: Callable[[BaseException], None]) -> None:
+        self._lock = lock
+        self._on_error = on_error
+        self._guard = threading.Lock()  # of everything below; never held around a callback
+        self._selector = selectors.EpollSelector()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._selector.register(self._wake, selectors.EVENT_READ, None)
+        self._timers: list[tuple[int, int, _Timer]] = []
+        self._order = itertools.count()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    def now_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def call_at(self, when_ns: int, callback: Callback) -> _Timer:
+        timer = _Timer(callback)
+        with self._guard:
+            heapq.heappush(self._timers, (when_ns, next(self._order), timer))
+            first = self._timers[0][2] is timer
+            self._start()
+        if first:
+            self._kick()
+        return timer
+
+    def add_reader(self, fd: int, callback: Callback) -> None:
+        with self._guard:
+            if self._stopping:
+                return
+            if fd in self._selector.get_map():
+                self._selector.modify(fd, selectors.EVENT_READ, callback)
+            else:
+                self._selector.register(fd, selectors.EVENT_READ, callback)
+            self._start()
+
+    def remove_reader(self, fd: int) -> None:
+        with self._guard:
+            if not self._stopping and fd in self._selector.get_map():
+                self._selector.unregister(fd)
+
+    def stop(self) -> None:
+        """Stop the thread and close everything; idempotent; not from the loop's own thread."""
+        with self._guard:
+            if self._stopping:
+                return
+            self._stopping = True
+        self._kick()
+        if self._thread is not None:
+            self._thread.join()
+        self._selector.close()
+        os.close(self._wake)
+        self._timers.clear()
+
+    # -- the thread ---------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._thread is not None or self._stopping:
+            return
+        self._thread = threading.Thread(target=self._main, name="events", daemon=True)
+        self._thread.start()
+
+    def _kick(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+    def _main(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while not self._stopping:
+            for key, _ in self._selector.select(self._timeout()):
+                if key.fd == self._wake:
+                    os.eventfd_read(self._wake)
+                elif key.data is not None:
+                    self._call(key.data, key.fd)
+            self._run_due()
+
+    def _timeout(self) -> float | None:
+        with self._guard:
+            if not self._timers:
+                return None
+            return max(0.0, (self._timers[0][0] - time.monotonic_ns()) / 1e9)
+
+    def _run_due(self) -> None:
+        now = time.monotonic_ns()
+        while not self._stopping:
+            with self._guard:
+                if not self._timers or self._timers[0][0] > now:
+                    return
+                timer = heapq.heappop(self._timers)[2]
+            with self._lock:
+                callback, timer.callback = timer.callback, None
+                if callback is not None:
+                    self._guarded(callback)
+
+    def _call(self, callback: Callback, fd: int) -> None:
+        with self._lock:
+            # Another callback of this round may have stopped watching it.
+            if fd in self._selector.get_map():
+                self._guarded(callback)
+
+    def _guarded(self, callback: Callback) -> None:
+        try:
+            callback()
+        except Exception as error:
+            self._on_error(error)
