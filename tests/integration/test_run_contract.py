@@ -140,7 +140,7 @@ def test_closing_stdout_is_not_a_crash(image):
         (["run", "IMG", "--serial", "telegraph"], "stdio"),
         (["run", "IMG", "--trace", "everything"], "exits"),
         (["run", "IMG", "--trace-file", "/tmp/x"], "--trace"),
-        (["run", "IMG", "--load-addr", "0xc0000000"], "hole"),
+        (["run", "IMG", "-m", "5G", "--load-addr", "0xc0000000"], "hole"),
         (["run", "IMG", "--load-addr", "0x9000"], "overlaps"),
         (["run", "IMG", "--mode", "real", "--load-addr", "0x20000"], "too high"),
         (["run", "IMG", "--initrd", "/nonexistent"], "initrd"),

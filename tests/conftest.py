@@ -1,0 +1,65 @@
+"""What every test shares: who may skip, and that nothing is left behind."""
+
+import os
+import shutil
+
+import pytest
+
+
+def _kvm_problem():
+    """Why KVM cannot be used here, or None."""
+    if not os.path.exists("/dev/kvm"):
+        return "no /dev/kvm: load kvm_intel or kvm_amd (see: pykvm doctor)"
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "/dev/kvm is not yours: sudo usermod -aG kvm $USER (see: pykvm doctor)"
+    return None
+
+
+def pytest_runtest_setup(item):
+    """Skip visibly what the host cannot do; with PYKVM_REQUIRE_KVM=1 that is a failure."""
+    problem = _kvm_problem() if item.get_closest_marker("kvm") else None
+    if problem is None and item.get_closest_marker("qemu"):
+        problem = (
+            None
+            if shutil.which("qemu-system-x86_64")
+            else "QEMU is not installed: sudo apt-get install qemu-system-x86"
+        )
+    if problem is None:
+        return
+    if os.environ.get("PYKVM_REQUIRE_KVM") == "1":
+        pytest.fail(problem, pytrace=False)
+    pytest.skip(problem)
+
+
+def _open_files():
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue  # the descriptor of the listing itself
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_descriptor_open(request):
+    """A KVM test gives every descriptor back."""
+    if request.node.get_closest_marker("kvm") is None:
+        yield
+        return
+    before = _open_files()
+    yield
+    leaked = {fd: path for fd, path in _open_files().items() if before.get(fd) != path}
+    ours = ("kvm", "memfd", "eventfd", "eventpoll", "/dev/net", "/dev/pt", "socket")
+    assert not [path for path in leaked.values() if any(word in path for word in ours)]
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """No child process outlives the tests."""
+    try:
+        pid, _ = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return
+    if pid == 0:  # a child is still running
+        session.exitstatus = 1
+        print("\na test left a child process running")
