@@ -18,10 +18,22 @@ from pathlib import Path
 from typing import Any
 
 GUEST = Path(__file__).resolve().parent
-QEMU = (
-    "qemu-system-x86_64 -accel kvm -cpu host,-arch-capabilities -M pc -display none -serial stdio "
-    "-no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4"
-).split()
+QEMU = [
+    "qemu-system-x86_64",
+    "-accel",
+    "kvm",
+    "-cpu",
+    "host,-arch-capabilities",
+    "-M",
+    "pc",
+    "-display",
+    "none",
+    "-serial",
+    "stdio",
+    "-no-reboot",
+    "-device",
+    "isa-debug-exit,iobase=0xf4,iosize=4",
+]
 TO_QEMU = {"--append": "-append", "--initrd": "-initrd", "-m": "-m", "--cpus": "-smp"}
 
 
@@ -49,6 +61,7 @@ def run(case: dict[str, Any], vmm: str, pykvm: str) -> str | None:
             input=case.get("stdin", "").encode(),
             capture_output=True,
             timeout=60,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         return f"no end after 60 s\n{(error.stdout or b'').decode(errors='replace')}"
@@ -64,7 +77,9 @@ def run(case: dict[str, Any], vmm: str, pykvm: str) -> str | None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="run the guest kit's cases")
     parser.add_argument("--vmm", choices=("qemu", "pykvm"), default="pykvm")
-    parser.add_argument("--pykvm", default=os.environ.get("PYKVM", str(GUEST.parent / ".venv/bin/pykvm")))
+    parser.add_argument(
+        "--pykvm", default=os.environ.get("PYKVM", str(GUEST.parent / ".venv/bin/pykvm"))
+    )
     parser.add_argument("names", nargs="*", help="cases to run (default: all)")
     options = parser.parse_args()
 
@@ -80,7 +95,10 @@ def main() -> int:
             continue
         start = time.monotonic()
         problem = run(case, options.vmm, options.pykvm)
-        print(f"{'FAIL' if problem else 'ok  '} {case['name']} ({time.monotonic() - start:.1f} s)", flush=True)
+        print(
+            f"{'FAIL' if problem else 'ok  '} {case['name']} ({time.monotonic() - start:.1f} s)",
+            flush=True,
+        )
         if problem:
             failed += 1
             print("     " + problem.replace("\n", "\n     "))

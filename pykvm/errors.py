@@ -6,9 +6,9 @@
     |-- HostError             this host cannot do it                        exit status 4
     |   `-- KvmError          a KVM ioctl failed
     |-- GuestCrash            the guest crashed                             exit status 6
-    |-- DeviceError           the guest asked a device for the impossible   (never leaves the device)
+    |-- DeviceError           the guest asked a device for the impossible; ends nothing
     |   `-- GuestMemoryError  a guest address outside RAM
-    `-- RangeError            a bus range that is empty, overflows or overlaps (a bug of the machine)
+    `-- RangeError            a bus range that is empty, overflows or overlaps
 
 The first three end ``pykvm`` with their message as one line on stderr, so the message says what to
 do. ``DeviceError`` is caught where the device is driven: the guest caused it and the machine lives.

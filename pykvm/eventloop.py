@@ -1,4 +1,4 @@
-"""Host events: readable descriptors and timers, delivered in one thread with the machine's lock held.
+"""Host events: readable descriptors and timers, delivered in one thread with the lock held.
 
 The thread starts with the first thing to wait for, so a guest that needs neither input nor timers
 pays nothing. It never sees signals: those belong to the thread that waits for the run's end.

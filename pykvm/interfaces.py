@@ -5,8 +5,8 @@ Data flows one way::
     guest -> KVM exit -> vcpu loop -> bus -> Device -> backend -> host
     host fd ready -> EventLoop -> backend -> Device -> guest memory -> IrqLine -> guest
 
-A device knows offsets, an ``IrqLine``, ``GuestMemory`` and a backend Protocol; it imports no machine,
-no KVM and no concrete backend. A backend knows file descriptors and imports no device.
+A device knows offsets, an ``IrqLine``, ``GuestMemory`` and a backend Protocol; it imports no
+machine, no KVM and no concrete backend. A backend knows file descriptors and imports no device.
 
 Threads and the lock: every call into a device (from a vCPU or from the event loop) is made with
 the machine's one lock held, so devices need no locks of their own.

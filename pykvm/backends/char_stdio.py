@@ -117,11 +117,9 @@ class StdioBackend:
             self._receiver.receive(data)
 
     def _deliver(self) -> None:
-        if self._receiver is None or not self._waiting:
-            return
-        room = self._receiver.room()
-        now, self._waiting = self._waiting[:room], self._waiting[room:]
-        if now:
+        # Until there is no room: only a receiver that said so calls resume() later.
+        while self._receiver and self._waiting and (room := self._receiver.room()):
+            now, self._waiting = self._waiting[:room], self._waiting[room:]
             self._receiver.receive(now)
 
     def _keys(self, data: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -36,6 +37,15 @@ class Figure:
             "high": self.high,
             "samples": self.samples,
         }
+
+
+def user_seconds(stat: str) -> float:
+    """User CPU of the process or thread whose ``/proc/.../stat`` file is given, without the time
+    inside a guest, which the kernel counts as user time (proc(5): utime, guest_time)."""
+    with open(stat) as file:
+        fields = file.read().rsplit(")", 1)[1].split()  # from field 3 on
+    ticks = int(fields[14 - 3]) - int(fields[43 - 3])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 
+from pykvm.bench.figures import user_seconds
 from pykvm.errors import HostError
 
 PROGRAM = "qemu-system-x86_64"
-_UTIME, _GUEST_TIME = 13, 42  # fields of /proc/PID/stat, see proc(5), counted from 0
 
 
 def path() -> str | None:
@@ -56,12 +55,8 @@ class Qemu:
             yield line.decode(errors="replace").rstrip("\r\n")
 
     def user_seconds(self) -> float:
-        """User CPU so far, time inside the guest taken off."""
-        with open(f"/proc/{self._process.pid}/stat") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        # The two fields before the closing bracket are gone: pid and comm.
-        ticks = int(fields[_UTIME - 2]) - int(fields[_GUEST_TIME - 2])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        """User CPU so far, without the time inside the guest."""
+        return user_seconds(f"/proc/{self._process.pid}/stat")
 
     def finish(self) -> int:
         """Wait for its end; the exit status. Raises HostError when QEMU itself failed."""

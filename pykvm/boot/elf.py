@@ -57,8 +57,7 @@ def _read(name: str, data: bytes) -> tuple[Any, list[Segment]]:
         what = f"segment {number}"
         if offset + size > len(data):
             raise ImageError(
-                f"{name}: truncated: {what} ends at byte {offset + size}, "
-                f"the file has {len(data)}"
+                f"{name}: truncated: {what} ends at byte {offset + size}, the file has {len(data)}"
             )
         if size > header["p_memsz"]:
             raise ImageError(f"{name}: {what} has more bytes in the file than in memory")
@@ -69,7 +68,7 @@ def _read(name: str, data: bytes) -> tuple[Any, list[Segment]]:
 
 
 def _physical(elf: Any, entry: int) -> int:
-    """The entry as a physical address: kernels linked high say where they run, not where they lie."""
+    """The entry as a physical address: a kernel linked high says where it runs."""
     for segment in elf.iter_segments():
         header = segment.header
         if header["p_type"] == "PT_LOAD":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 from pykvm.errors import ImageError
 
@@ -53,7 +54,7 @@ def check_placement(name: str, segments: list[Segment], ram: list[tuple[int, int
                 need = "reaches into the hole below 4 GiB"
             raise ImageError(f"{name}: {segment.what} at {segment.address:#x} {need}")
     ordered = sorted((s for s in segments if s.size), key=lambda s: s.address)
-    for lower, upper in zip(ordered, ordered[1:], strict=False):
+    for lower, upper in pairwise(ordered):
         if upper.address < lower.end:
             raise ImageError(
                 f"{name}: {upper.what} at {upper.address:#x} overlaps {lower.what} "

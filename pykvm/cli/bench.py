@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -58,8 +56,9 @@ def _show(
     text: Callable[[Any], str],
 ) -> int:
     if args.json:
-        json.dump(as_dict(results), sys.stdout, indent=2)
-        print()
+        import json
+
+        print(json.dumps(as_dict(results), indent=2))
     else:
         print(text(results))
     return 0

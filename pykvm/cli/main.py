@@ -25,7 +25,8 @@ class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, as the contract has it, and whose help has colours."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
 
     def format_help(self) -> str:
         # Imported for the help alone: start-up time is a feature.

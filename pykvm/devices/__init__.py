@@ -1,1 +1,4 @@
-"""Device models: what the guest sees. Each knows offsets, an IrqLine, guest memory and a backend."""
+"""Device models: what the guest sees.
+
+Each knows offsets, an IrqLine, guest memory and a backend.
+"""

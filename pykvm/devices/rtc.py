@@ -194,7 +194,7 @@ class Rtc:
         period = self._period_ns()
         if enabled & _PIE and period and not flags & _PF:
             self._periodic = self._loop.call_at(self._loop.now_ns() + period, self._tick)
-        wanted = enabled & _UIE and not flags & _UF or enabled & _AIE and not flags & _AF
+        wanted = (enabled & _UIE and not flags & _UF) or (enabled & _AIE and not flags & _AF)
         if wanted and not enabled & _SET:
             to_next = _SECOND_NS - int(self._now() % 1 * _SECOND_NS)
             self._second = self._loop.call_at(self._loop.now_ns() + to_next, self._update)
@@ -240,7 +240,7 @@ class Rtc:
     # -- life ---------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """A reset clears the interrupt enables and flags; the clock and the cells have a battery."""
+        """Clears the interrupt enables and flags; clock and cells have a battery."""
         self._index = 0
         self._cells[r.REG_B] &= ~(_PIE | _AIE | _UIE)
         self._cells[r.REG_C] = 0

@@ -35,13 +35,20 @@ C = Register(
     "REG_C", DATA, access=Access.RC, bank=REG_C, doc="interrupt flags",
     fields=(Field("UF", 4), Field("AF", 5), Field("PF", 6), Field("IRQF", 7)),
 )  # fmt: skip
-D = Register(
-    "REG_D", DATA, access=Access.RO, bank=REG_D, reset=0x80, fields=(Field("VRT", 7),)
-)
+D = Register("REG_D", DATA, access=Access.RO, bank=REG_D, reset=0x80, fields=(Field("VRT", 7),))
 
-_TIME = (
-    "SECONDS SECONDS_ALARM MINUTES MINUTES_ALARM HOURS HOURS_ALARM WEEKDAY DAY MONTH YEAR".split()
-)
+_TIME = [
+    "SECONDS",
+    "SECONDS_ALARM",
+    "MINUTES",
+    "MINUTES_ALARM",
+    "HOURS",
+    "HOURS_ALARM",
+    "WEEKDAY",
+    "DAY",
+    "MONTH",
+    "YEAR",
+]
 REGISTERS = RegisterMap(
     "MC146818A",
     [

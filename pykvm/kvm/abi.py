@@ -43,7 +43,7 @@ def call(fd: int, name: str, argument: Any = 0) -> int:
     try:
         if isinstance(argument, int):
             return fcntl.ioctl(fd, getattr(lib, name), argument)
-        return fcntl.ioctl(fd, getattr(lib, name), ffi.buffer(argument))
+        return int(fcntl.ioctl(fd, getattr(lib, name), ffi.buffer(argument)))
     except OSError as e:
         number = e.errno or 0
         raise KvmError(name, number, os.strerror(number)) from e

@@ -100,9 +100,7 @@ class Kvm:
         call(self.fd, "KVM_GET_SUPPORTED_CPUID", block)
         entries = ffi.cast("struct kvm_cpuid_entry2 *", block + 8)
         return [
-            CpuidEntry(
-                e.function, e.index, e.flags, e.eax, e.ebx, e.ecx, e.edx
-            )
+            CpuidEntry(e.function, e.index, e.flags, e.eax, e.ebx, e.ecx, e.edx)
             for e in (entries[n] for n in range(header[0]))
         ]
 

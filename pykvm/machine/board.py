@@ -10,7 +10,6 @@ PIC, PIT (with port 0x61), IOAPIC and LAPIC are KVM's own and never reach this p
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,7 +30,9 @@ DEBUG_EXIT, POST_CODE, PM1A_CONTROL, RESET_CONTROL, KEYBOARD = 0xF4, 0x80, 0x604
 class Wiring(Protocol):
     """What the board needs of the machine that it is plugged into."""
 
-    loop: EventLoop
+    @property
+    def loop(self) -> EventLoop:
+        """Where devices get timers from."""
 
     def irq(self, device: str, gsi: int) -> IrqLine:
         """The line of ``device`` to ``gsi``."""
@@ -81,6 +82,3 @@ def pc(wiring: Wiring, *, serial: CharBackend, memory_low: int, memory_high: int
     board.plug(board.pio, KEYBOARD, 1, keyboard)
     board.plug(board.pio, KEYBOARD + 4, 1, keyboard)
     return board
-
-
-EndOfRun = Callable[[], None]

@@ -1,4 +1,4 @@
-"""What a machine is made of, as plain values: the command line fills it, tests write it directly."""
+"""What a machine is made of, as plain values, from the command line or from a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state that a vCPU starts in, for each mode. Facts: Intel SDM volume 3, chapters 2, 3 and 9."""
+"""The state that a vCPU starts in, for each mode (Intel SDM volume 3, chapters 2, 3, 9)."""
 
 from __future__ import annotations
 

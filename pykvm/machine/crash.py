@@ -71,9 +71,7 @@ def _reason(state: Any) -> str:
     return f"an exit that this machine has no answer for: KVM_EXIT_{name}"
 
 
-def _outcome(
-    thread: VcpuThread, reason: str, regs: Any = None, sregs: Any = None
-) -> Outcome:
+def _outcome(thread: VcpuThread, reason: str, regs: Any = None, sregs: Any = None) -> Outcome:
     vcpu, machine = thread.vcpu, thread.machine
     regs = regs if regs is not None else vcpu.get_regs()
     sregs = sregs if sregs is not None else vcpu.get_sregs()
@@ -87,10 +85,14 @@ def _outcome(
         code=code,
         control={
             "rflags": values["rflags"],
-            **{name: int(getattr(sregs, name)) for name in "cr0 cr2 cr3 cr4 cr8 efer".split()},
+            **{
+                name: int(getattr(sregs, name))
+                for name in ["cr0", "cr2", "cr3", "cr4", "cr8", "efer"]
+            },
         },
         segments={
-            name: _segment(getattr(sregs, name)) for name in "cs ss ds es fs gs tr ldt".split()
+            name: _segment(getattr(sregs, name))
+            for name in ["cs", "ss", "ds", "es", "fs", "gs", "tr", "ldt"]
         },
         tables={
             name: (int(getattr(sregs, name).base), int(getattr(sregs, name).limit))
@@ -152,5 +154,3 @@ def _recent(thread: VcpuThread) -> list[ExitEvent]:
             )
         )
     return events
-
-

@@ -24,9 +24,26 @@ if TYPE_CHECKING:
     from pykvm.trace.recorder import Tracer
 
 GENERAL = struct.Struct("=18Q")  # struct kvm_regs
-NAMES = (
-    "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split()
-)  # in the order of struct kvm_regs
+NAMES = [
+    "rax",
+    "rbx",
+    "rcx",
+    "rdx",
+    "rsi",
+    "rdi",
+    "rsp",
+    "rbp",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+    "rip",
+    "rflags",
+]  # in the order of struct kvm_regs
 _AROUND = 15  # bytes: the longest x86 instruction
 _PAGE = 4096
 _EFER_LMA = 1 << 10
@@ -142,7 +159,14 @@ def code_at(
     if after and not after[0]:
         after = []
     bits = 64 if long_mode else 32 if sregs.cs.db else 16
-    return Code(rip=rip, bits=bits, before=b"".join(before), after=b"".join(after), registers=registers, past=past)
+    return Code(
+        rip=rip,
+        bits=bits,
+        before=b"".join(before),
+        after=b"".join(after),
+        registers=registers,
+        past=past,
+    )
 
 
 def _fetch(vcpu: Vcpu, memory: GuestMemory, start: int, end: int, paging: bool) -> list[bytes]:

@@ -1,7 +1,8 @@
 """The vCPU loop: run until Python is needed, answer, go on.
 
 The common exit, one access inside one device range, arrives decoded from C and costs one call of
-the device. Every other reason that ``<linux/kvm.h>`` names has its deliberate answer in ``ANSWERS``.
+the device. Every other reason that ``<linux/kvm.h>`` names has its deliberate answer in
+``ANSWERS``.
 """
 
 from __future__ import annotations
@@ -41,9 +42,7 @@ class VcpuThread:
         self._probe = threading.Event()
         self._answered = threading.Event()
         self._halted = False
-        self._thread = threading.Thread(
-            target=self._main, name=f"vcpu{vcpu.number}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._main, name=f"vcpu{vcpu.number}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

@@ -1,8 +1,8 @@
 """Disassembly, and finding the instruction that caused an exit.
 
 KVM reports some exits with RIP on the instruction and some with RIP past it, so the bytes on both
-sides are looked at: an instruction ends at RIP, or starts there, and it must be one that can do what
-the exit did. capstone is imported with the first instruction that anybody wants to see.
+sides are looked at: an instruction ends at RIP, or starts there, and it must be one that can do
+what the exit did. capstone is imported with the first instruction that anybody wants to see.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ Each power of two is cut into 32 equal parts, so a value that comes back out is 
 
 from __future__ import annotations
 
+from math import ceil
+
 _PARTS_BITS = 5
 _PARTS = 1 << _PARTS_BITS
 
@@ -31,8 +33,8 @@ class Histogram:
         self._counts[bucket] = self._counts.get(bucket, 0) + 1
 
     def quantile(self, share: float) -> int:
-        """The smallest value that at least ``share`` of all do not exceed; 0 when there are none."""
-        wanted = max(1, -(-int(share * self.count * 1_000_000) // 1_000_000))
+        """The smallest value that ``share`` of all do not exceed; 0 when there are none."""
+        wanted = max(1, ceil(share * self.count))
         seen = 0
         for bucket in sorted(self._counts):
             seen += self._counts[bucket]

@@ -1,6 +1,6 @@
 """One line of text per event.
 
-    0.000512  0  IO    out 0x03f8/1  uart0.THR = 0x48 'H'        0x10000f  out dx, al
+0.000512  0  IO    out 0x03f8/1  uart0.THR = 0x48 'H'        0x10000f  out dx, al
 """
 
 from __future__ import annotations

@@ -18,12 +18,11 @@ def by_name(cases):
 
 
 def check(case, status, stdout):
-    lines = iter(stdout.decode(errors="replace").replace("\r", "").splitlines())
+    text = stdout.decode(errors="replace").replace("\r", "")
+    lines = iter(text.splitlines())
     for wanted in case.get("stdout", []):
-        assert any(line == wanted for line in lines), f"{wanted!r} is missing in:\n" + stdout.decode(
-            errors="replace"
-        )
-    assert status == case["status"], stdout.decode(errors="replace")
+        assert any(line == wanted for line in lines), f"{wanted!r} is missing in:\n{text}"
+    assert status == case["status"], text
 
 
 def built(case):

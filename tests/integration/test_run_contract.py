@@ -40,9 +40,7 @@ def start(*args, **kwargs):
 
 def run(*args, **kwargs):
     kwargs.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.run(
-        [*PYKVM, *args], capture_output=True, timeout=60, check=False, **kwargs
-    )
+    return subprocess.run([*PYKVM, *args], capture_output=True, timeout=60, check=False, **kwargs)
 
 
 @pytest.fixture

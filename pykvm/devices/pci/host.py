@@ -102,5 +102,3 @@ class HostBridge:
         self.address = state["address"]
         self.config.restore(state["config"])
         self._reset_control.restore(state["reset_control"])
-
-

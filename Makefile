@@ -1,0 +1,69 @@
+# pykvm: every command that a developer types. `make help` lists them.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTHON ?= python3
+PYTEST := $(BIN)/python -m pytest
+
+# The unit and contract tiers run side by side; KVM tests share two cores' worth of guests.
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help run test build guest check fmt test-unit test-kvm bench readme sanitize clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## run the demo guest on /dev/kvm
+	$(BIN)/pykvm run guest/build/demo.elf
+
+test: build ## run the whole test suite
+	$(PYTEST) -n $(JOBS) tests
+
+build: $(VENV)/.built guest ## make .venv, the C extension and the guests
+
+guest: ## build the guest kit's images
+	@tools/require.sh $(PYTHON)
+	@$(MAKE) --no-print-directory -C guest
+	@mkdir -p pykvm/guests && cmp -s guest/build/exits.elf pykvm/guests/exits.elf \
+		|| cp guest/build/exits.elf pykvm/guests/
+
+check: $(VENV)/.built ## read-only: lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fmt: $(VENV)/.built ## format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test-unit: $(VENV)/.built ## the tests that need no KVM, in seconds
+	$(PYTEST) -q -n $(JOBS) tests/unit tests/contract
+
+test-kvm: build ## the tests that run guests
+	$(PYTEST) -n $(JOBS) -m kvm tests
+
+bench: build ## measure exits, start-up and tracing
+	$(BIN)/pykvm bench exits
+	$(BIN)/pykvm bench start
+	$(BIN)/pykvm bench trace
+
+readme: build ## run the commands that README.md shows and put their output there
+	$(BIN)/python tools/readme.py
+
+sanitize: build ## the native code under ASan, UBSan and TSan
+	tools/sanitize.sh $(BIN)/python
+
+clean: ## remove everything that was built
+	$(MAKE) --no-print-directory -C guest clean
+	rm -rf $(VENV) build dist pykvm/guests pykvm/_native*.so *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pyproject.toml decides what is installed, native/ what is compiled.
+$(VENV)/.built: pyproject.toml setup.py $(wildcard native/*.c native/*.h native/*.py)
+	@tools/require.sh $(PYTHON)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--config-settings editable_mode=compat -e '.[dev]'
+	@$(BIN)/python -m compileall -q pykvm
+	@touch $@
