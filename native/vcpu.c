@@ -124,10 +124,13 @@ static bool whole(uint32_t size)
 
 static int enter(struct pk_vcpu *vcpu)
 {
-    if (vcpu->observe)
+    if (vcpu->timed) {
         vcpu->entered_ns = now_ns();
+        if (vcpu->exited_ns)
+            vcpu->outside_ns += vcpu->entered_ns - vcpu->exited_ns;
+    }
     int failed = ioctl(vcpu->fd, KVM_RUN, 0);
-    if (vcpu->observe)
+    if (vcpu->timed)
         vcpu->exited_ns = now_ns();
     if (!failed)
         return 0;
@@ -208,12 +211,11 @@ int pk_vcpu_floor(struct pk_vcpu *vcpu, uint64_t reply, uint16_t port, uint64_t 
         int stopped = enter(vcpu);
         if (stopped)
             return stopped;
+        vcpu->exits++;
         if (run->exit_reason == KVM_EXIT_IO && run->io.port == port)
             continue;
         if (run->exit_reason == KVM_EXIT_MMIO && (run->mmio.phys_addr & ~UINT64_C(0xfff)) == page)
             continue;
-        break;
+        return PK_OTHER;
     }
-    vcpu->exits++;
-    return PK_OTHER;
 }

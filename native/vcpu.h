@@ -42,7 +42,8 @@ struct pk_vcpu {
     int fd;
     int error;
     int tid;             /* of the thread that runs it, for the kick; 0: none */
-    int observe;         /* every exit goes to Python, with times */
+    int observe;         /* every exit goes to Python */
+    int timed;           /* note the times below; each costs two readings of the clock an exit */
     struct kvm_run *run;
     struct pk_bus *bus;
     struct pk_access access;
@@ -51,8 +52,9 @@ struct pk_vcpu {
     uint32_t reserved;
     uint64_t exits;      /* all of them */
     uint64_t native;     /* those answered here */
-    uint64_t entered_ns; /* CLOCK_MONOTONIC around the last KVM_RUN, when observed */
+    uint64_t entered_ns; /* CLOCK_MONOTONIC around the last KVM_RUN, when timed */
     uint64_t exited_ns;
+    uint64_t outside_ns; /* all the time between one KVM_RUN and the next, when timed */
     struct pk_recent recent[PK_RECENT]; /* exits % PK_RECENT is the next to overwrite */
 };
 

@@ -60,7 +60,7 @@ class Observer:
 
     def attach(self, thread: VcpuThread) -> None:
         """Start to observe a vCPU; by its own thread, before it first runs."""
-        thread.vcpu.native.observe = 1
+        thread.vcpu.native.observe = thread.vcpu.native.timed = 1
         thread.vcpu.sync_regs(self.tracer.wants_code)
 
     def exit(self, thread: VcpuThread, number: int, reply: int) -> None:
