@@ -15,6 +15,7 @@ from pykvm.cli import values
 if TYPE_CHECKING:
     from pykvm.machine.machine import Machine
     from pykvm.machine.outcome import Outcome
+    from pykvm.trace.recorder import Tracer
     from pykvm.trace.stats import Statistics
 
 _MODES = ("auto", "real", "protected", "long")
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from pykvm.machine.config import Config
     from pykvm.machine.machine import Machine
     from pykvm.trace.recorder import Tracer
+    from pykvm.trace.stats import Statistics
 
     config = Config(
         image=args.image,
@@ -88,10 +90,15 @@ def run(args: argparse.Namespace) -> int:
         timeout=args.timeout,
     )
     with ExitStack() as stack:
-        tracer = Tracer(warn=say)
-        stack.callback(tracer.close)
-        statistics = _observe(args, tracer)
-        machine = stack.enter_context(Machine(config, say=say, tracer=tracer))
+        tracer = Tracer(warn=say) if _watched(args) else None
+        statistics = Statistics() if args.stats or args.stats_json else None
+
+        def attach(machine: Machine) -> None:
+            if tracer is not None:
+                stack.callback(tracer.close)
+                _attach(args, tracer, statistics, machine)
+
+        machine = stack.enter_context(Machine(config, say=say, tracer=tracer, add=attach))
         with _signals(machine) as caught:
             outcome = machine.run()
         stack.close()  # the trace is whole, the terminal is itself again: now talk
@@ -106,26 +113,28 @@ def say(line: str) -> None:
     print(f"pykvm: {line}", file=sys.stderr, flush=True)
 
 
-def _observe(args: argparse.Namespace, tracer: Any) -> Statistics | None:
-    """Attach what the options ask for; imports only what is used."""
-    kinds = [args.trace] if args.trace is not None else []
-    if args.debug:
-        kinds.append("exits")
-    if kinds:
-        from pykvm.cli.tracing import text_sink
-
-        tracer.add(text_sink(",".join(kinds), args.trace_file))
-    elif args.trace_file is not None:
+def _watched(args: argparse.Namespace) -> bool:
+    """Whether any option asks for events. Raises UsageError for a trace file of nothing."""
+    traced = args.trace is not None or args.debug
+    if args.trace_file is not None and not traced:
         from pykvm.errors import UsageError
 
         raise UsageError("--trace-file needs --debug or --trace KIND: what shall it hold?")
-    if not (args.stats or args.stats_json):
-        return None
-    from pykvm.trace.stats import Statistics
+    return bool(traced or args.stats or args.stats_json)
 
-    statistics = Statistics()
-    tracer.add(statistics)
-    return statistics
+
+def _attach(
+    args: argparse.Namespace, tracer: Tracer, statistics: Statistics | None, machine: Machine
+) -> None:
+    """Attach the sinks that the options ask for, now that the devices have names."""
+    if statistics is not None:
+        tracer.add(statistics)
+    kinds = [kind for kind in (args.trace, "exits" if args.debug else None) if kind is not None]
+    if kinds:
+        from pykvm.cli.tracing import text_sink
+
+        names = [device.name for device in machine.board.devices]
+        tracer.add(text_sink(",".join(kinds), args.trace_file, names))
 
 
 @contextmanager

@@ -37,7 +37,8 @@ Say = Callable[[str], None]
 class Machine:
     """A PC described by ``config``, ready to ``run`` once. A context manager.
 
-    ``say`` receives pykvm's own lines for the user; ``tracer`` the events, if anybody listens.
+    ``say`` receives pykvm's own lines for the user, ``tracer`` the events; without one, watching
+    costs nothing.
     ``serial`` takes the place of the backend that ``config.serial`` names. ``add`` is called with
     the finished board, to plug in devices of one's own.
     Raises UsageError, ImageError or HostError; nothing stays open then.
@@ -54,7 +55,7 @@ class Machine:
     ) -> None:
         self.config = config
         self.say = say
-        self.tracer = tracer if tracer is not None and tracer.enabled else None
+        self.tracer = tracer
         self.lock = threading.Lock()
         self.outcome: Outcome | None = None
         self._blamed: set[str] = set()

@@ -1,0 +1,93 @@
+"""Tracing real guests: nothing is lost, everything is named, the guest is not disturbed."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.kvm
+
+EXITS = 100_000
+
+
+def run(image, *args):
+    return subprocess.run(
+        [sys.executable, "-m", "pykvm", "run", str(image), *args],
+        capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def image(tmp_path):
+    def write(text):
+        path = tmp_path / "guest.bin"
+        path.write_bytes(bytes.fromhex(text))
+        return path
+
+    return write
+
+
+def test_100000_exits_with_tracing_to_a_file_lose_none(image, tmp_path):
+    # mov ecx, EXITS; again: mov eax, ecx; out 0x80, al; dec ecx; jnz again; out 0xf4, al
+    guest = image("b9" + EXITS.to_bytes(4, "little").hex() + "89c8 e680 ffc9 75f8 31c0 e6f4")
+    trace = tmp_path / "trace.txt"
+    stats = tmp_path / "stats.json"
+    done = run(guest, "--trace", "exits", "--trace-file", str(trace), "--stats-json", str(stats))
+    assert done.returncode == 1
+    lines = trace.read_text().splitlines()
+    codes = [int(line.split("postcode.CODE = ")[1].split()[0], 0) for line in lines[:-1]]
+    assert codes == [n & 0xFF for n in range(EXITS, 0, -1)]
+    assert "debugexit.EXIT" in lines[-1]
+    rows = {row["device"]: row["count"] for row in json.loads(stats.read_text())["rows"]}
+    assert rows == {"postcode": EXITS, "debugexit": 1}
+
+
+def test_debug_prints_each_exit_with_register_and_instruction(image):
+    # mov dx, 0x3fb; mov al, 3; out dx, al; in al, dx; mov eax, [0xe0000000]; out 0xf4, al
+    guest = image("66bafb03 b003 ee ec bb000000e0 8b03 8903 31c0 e6f4")
+    done = run(guest, "--debug")
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert [line.split()[2] for line in lines] == ["IO", "IO", "MMIO", "MMIO", "IO"]
+    assert "out 0x03fb/1  uart0.LCR = 0x3 WLS=8" in lines[0]
+    assert lines[0].endswith("out dx, al")
+    assert "in  0x03fb/1  uart0.LCR = 0x3" in lines[1]
+    assert lines[1].endswith("in al, dx")
+    assert "ld  0xe0000000/4  unclaimed = 0xffffffff" in lines[2]
+    assert lines[2].endswith("mov eax, dword ptr [rbx]")
+    assert lines[3].endswith("mov dword ptr [rbx], eax")
+    assert "debugexit.EXIT = 0x0" in lines[4]
+
+
+def test_a_device_s_name_selects_its_exits(image):
+    guest = image("b001 e680 66bafb03 ee 31c0 e6f4")
+    lines = run(guest, "--trace", "uart").stderr.splitlines()
+    assert len(lines) == 1
+    assert "uart0.LCR" in lines[0]
+
+
+def test_a_string_instruction_is_one_line_with_its_count(image):
+    # rep outsb of "hi" to COM1
+    guest = image("66baf803 b902000000 be15001000 fc f36e 31c0 e6f4" + b"hi".hex())
+    done = run(guest, "--trace", "uart")
+    assert done.stdout == "hi"
+    assert "*2" in done.stderr or done.stderr.count("THR") == 2
+
+
+def test_stats_print_a_table_at_the_end(image):
+    done = run(image("b001 e680 e680 31c0 e6f4"), "--stats")
+    assert re.search(r"postcode +CODE +2 ", done.stderr)
+    assert "66.7%" in done.stderr
+
+
+def test_output_is_the_same_with_and_without_a_trace(image):
+    guest = image("66baf803 b041 ee fec0 ee 31c0 e6f4")
+    assert run(guest).stdout == run(guest, "--debug", "--stats").stdout == "AB"
+
+
+def test_a_trace_file_that_cannot_be_written_is_one_line(image):
+    done = run(image("f4"), "--debug", "--trace-file", "/nonexistent/x")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,65 @@
+"""The import rules of docs/architecture.md, and what start-up must not load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "pykvm").rglob("*.py"))
+
+FORBIDDEN = {
+    "devices": ("machine", "kvm", "backends", "cli", "boot", "bench"),
+    "backends": ("machine", "kvm", "devices", "cli", "boot", "bench"),
+    "kvm": ("machine", "devices", "backends", "cli", "boot", "trace", "bench"),
+    "boot": ("machine", "devices", "backends", "cli", "kvm", "trace", "bench"),
+    "trace": ("machine", "devices", "backends", "cli", "kvm", "boot", "bench"),
+    "machine": ("cli", "bench"),
+    "bench": (),
+    "cli": (),
+}
+# What every layer may use knows none of them.
+FORBIDDEN_AT_THE_TOP = ("machine", "kvm", "devices", "backends", "cli", "boot", "bench")
+FOUNDATIONS = ("errors", "interfaces", "registers", "memory", "bus", "eventloop", "crash")
+
+
+def imports(path):
+    """Every pykvm module that the file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pykvm."):
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("pykvm."))
+
+
+def test_the_rules_name_every_package():
+    packages = {path.name for path in (ROOT / "pykvm").iterdir() if (path / "__init__.py").exists()}
+    assert packages == set(FORBIDDEN)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_obey_the_layers(path):
+    parts = path.relative_to(ROOT / "pykvm").with_suffix("").parts
+    if len(parts) == 1:
+        forbidden = FORBIDDEN_AT_THE_TOP if parts[0] in FOUNDATIONS else ()
+    else:
+        forbidden = FORBIDDEN[parts[0]]
+    wrong = [name for name in imports(path) if name.split(".")[1] in forbidden]
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_says_what_it_is(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_starting_a_guest_loads_no_heavy_library():
+    code = (
+        "import sys, pykvm.cli.main as m, pykvm.machine.machine; m.parser(); "
+        "print(sorted({n.split('.')[0] for n in sys.modules}))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"rich", "rich_argparse", "capstone", "elftools", "textual", "json", "asyncio"}
+    assert not heavy & set(ast.literal_eval(out.stdout))
