@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TextIO
 
 from pykvm.trace.events import Event, ExitEvent
 from pykvm.trace.histogram import Histogram
 
+Kernel = Mapping[int, Mapping[str, int]]
+"""KVM's own counters: vCPU number -> name in ``KVM_GET_STATS_FD`` -> value."""
+
+UNCLAIMED = "unclaimed"
 _HEADER = ("exit", "device", "register", "count", "share", "min us", "median us", "p99 us")
+_TEXT_COLUMNS = 3  # the first ones; the others are numbers
+_VERBS = {"IO": {"read": "in", "write": "out"}, "MMIO": {"read": "ld", "write": "st"}}
 
 
 class Key(NamedTuple):
-    """What exits are counted by."""
+    """What exits are counted by; empty strings where it does not apply."""
 
-    reason: str  # KVM's, with the direction: "IO out", "MMIO ld", "SHUTDOWN"
-    device: str
-    register: str
+    reason: str  # KVM's: "IO", "MMIO", "SHUTDOWN"
+    device: str  # "unclaimed" for an address that nobody answers
+    register: str  # without an array's index
+    direction: str  # "read" or "write"
 
 
 class Statistics:
-    """A trace sink that only counts. Times are those in user space, from exit to re-entry."""
+    """A trace sink that only counts. Times are those in user space, from exit to re-entry.
+
+    ``kernel`` is set by whoever can read KVM's own counters, before the result is asked for.
+    """
 
     wants_code = False
 
@@ -27,8 +39,10 @@ class Statistics:
         self.rows: dict[Key, Histogram] = {}
         self.guest_ns = 0
         self.user_ns = 0
+        self.kernel: Kernel = {}
 
     def event(self, event: Event) -> None:
+        """Count an exit; other events are ignored."""
         if not isinstance(event, ExitEvent):
             return
         self.guest_ns += event.guest_ns
@@ -47,22 +61,22 @@ class Statistics:
         """All of them; a string instruction's exit counts once."""
         return sum(row.count for row in self.rows.values())
 
-    def _sorted(self) -> list[tuple[Key, Histogram]]:
-        return sorted(self.rows.items(), key=lambda item: (-item[1].count, item[0]))
-
     def as_dict(self) -> dict[str, Any]:
-        """The ``--stats-json`` form, version 1; times in nanoseconds."""
+        """The ``--stats-json`` form, version 1; times in nanoseconds, shares from 0 to 1."""
+        exits = self.exits
         return {
             "version": 1,
-            "exits": self.exits,
+            "exits": exits,
             "guest_ns": self.guest_ns,
             "user_ns": self.user_ns,
             "rows": [
                 {
-                    "reason": key.reason,
+                    "reason": _exit_name(key),
+                    "direction": key.direction or None,
                     "device": key.device or None,
                     "register": key.register or None,
                     "count": row.count,
+                    "share": row.count / exits,
                     "user_ns": {
                         "min": row.low,
                         "median": row.quantile(0.5),
@@ -72,14 +86,50 @@ class Statistics:
                 }
                 for key, row in self._sorted()
             ],
+            "kernel": {str(vcpu): dict(counters) for vcpu, counters in self.kernel.items()},
         }
 
     def table(self) -> str:
-        """The table for people."""
+        """The table for people, as plain aligned text."""
+        rows = [_HEADER, *self._cells()]
+        widths = [max(len(row[n]) for row in rows) for n in range(len(_HEADER))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if n < _TEXT_COLUMNS else cell.rjust(width)
+                for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        return "\n".join([*lines, *self._footer()])
+
+    def print_table(self, stream: TextIO | None = None) -> None:
+        """Print the table to ``stream`` (stderr): with lines and colours on a terminal."""
+        stream = sys.stderr if stream is None else stream
+        if not stream.isatty():
+            print(self.table(), file=stream)
+            return
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=SIMPLE_HEAD)
+        for n, name in enumerate(_HEADER):
+            table.add_column(name, justify="left" if n < _TEXT_COLUMNS else "right", no_wrap=True)
+        for row in self._cells():
+            table.add_row(*row, style="red" if row[1] == UNCLAIMED else None)
+        console = Console(file=stream)
+        console.print(table)
+        for line in self._footer():
+            console.print(line, markup=False, highlight=False)
+
+    def _sorted(self) -> list[tuple[Key, Histogram]]:
+        return sorted(self.rows.items(), key=lambda item: (-item[1].count, item[0]))
+
+    def _cells(self) -> list[tuple[str, ...]]:
         exits = self.exits
-        rows = [
+        return [
             (
-                key.reason,
+                _exit_name(key),
                 key.device or "-",
                 key.register or "-",
                 f"{row.count}",
@@ -88,27 +138,29 @@ class Statistics:
             )
             for key, row in self._sorted()
         ]
-        widths = [max(len(line[n]) for line in [_HEADER, *rows]) for n in range(len(_HEADER))]
+
+    def _footer(self) -> list[str]:
         lines = [
-            "  ".join(
-                cell.ljust(width) if n < 3 else cell.rjust(width)
-                for n, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in [_HEADER, *rows]
-        ]
-        lines.append(
-            f"{exits} exits; {self.guest_ns / 1e9:.3f} s in the guest, "
+            f"{self.exits} exits; {self.guest_ns / 1e9:.3f} s in the guest, "
             f"{self.user_ns / 1e9:.3f} s answering"
-        )
-        return "\n".join(lines)
+        ]
+        for vcpu, counters in self.kernel.items():
+            counted = [f"{name}={value}" for name, value in counters.items() if value]
+            lines.append(f"vcpu {vcpu} in the kernel: {' '.join(counted) or 'nothing counted'}")
+        return lines
+
+
+def _exit_name(key: Key) -> str:
+    verb = _VERBS.get(key.reason, {}).get(key.direction, key.direction)
+    return f"{key.reason} {verb}".rstrip()
 
 
 def _key(event: ExitEvent) -> Key:
     if event.address is None:
-        return Key(event.reason, "", "")
-    directions = ("in", "out") if event.reason == "IO" else ("ld", "st")
+        return Key(event.reason, "", "", "")
+    direction = "write" if event.write else "read"
     if event.device is None:
         # Not by address: a guest that scans its address space must not grow this table.
-        return Key(f"{event.reason} {directions[event.write]}", "unclaimed", "")
+        return Key(event.reason, UNCLAIMED, "", direction)
     name = event.register.name if event.register else ""
-    return Key(f"{event.reason} {directions[event.write]}", event.device, name)
+    return Key(event.reason, event.device, name, direction)
