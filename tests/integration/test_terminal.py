@@ -1,0 +1,106 @@
+"""pykvm on a terminal: raw while the guest runs, itself again on every way out."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+
+pytestmark = pytest.mark.kvm
+
+ECHO = bytes.fromhex("66bafd03 ec a801 74fb 66baf803 ec ee ebef")  # echoes COM1 for ever
+PROMPT = bytes.fromhex("66baf803 b03e ee")  # prints ">"
+UD2 = bytes.fromhex("0f0b")
+EXIT = bytes.fromhex("31c0 e6f4")
+
+
+@pytest.fixture
+def terminal():
+    near, far = pty.openpty()
+    yield near, far
+    os.close(near)
+    os.close(far)
+
+
+@pytest.fixture
+def start(tmp_path, terminal):
+    """Starts pykvm on the terminal and waits for the guest's prompt."""
+    near, far = terminal
+    processes = []
+
+    def start(code, *args):
+        image = tmp_path / "guest.bin"
+        image.write_bytes(PROMPT + code)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pykvm", "run", str(image), *args],
+            stdin=far, stdout=far, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        processes.append(process)
+        assert read(near, b">").endswith(b">")
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def read(fd, until, seconds=20):
+    text, end = b"", time.monotonic() + seconds
+    while until not in text and time.monotonic() < end:
+        if select.select([fd], [], [], 0.1)[0]:
+            text += os.read(fd, 1024)
+    return text
+
+
+def is_raw(fd):
+    return not termios.tcgetattr(fd)[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
+
+
+def test_typed_keys_reach_the_guest_and_come_back(terminal, start):
+    start(ECHO)
+    assert is_raw(terminal[1])
+    os.write(terminal[0], b"hey\x03")  # even Ctrl-C is the guest's
+    assert read(terminal[0], b"hey\x03") == b"hey\x03"
+
+
+def test_ctrl_a_x_quits_with_130_and_the_terminal_is_itself_again(terminal, start):
+    before = termios.tcgetattr(terminal[1])
+    process = start(ECHO)
+    os.write(terminal[0], b"\x01x")
+    assert process.wait(timeout=20) == 130
+    assert termios.tcgetattr(terminal[1]) == before
+
+
+def test_ctrl_a_h_helps_and_ctrl_a_ctrl_a_sends_one(terminal, start):
+    process = start(ECHO)
+    os.write(terminal[0], b"\x01h\x01\x01")
+    assert read(terminal[0], b"\x01") == b"\x01"
+    os.write(terminal[0], b"\x01x")
+    assert b"Ctrl-A x quits" in process.communicate(timeout=20)[1]
+
+
+@pytest.mark.parametrize(
+    ("code", "args", "number"),
+    [
+        (ECHO, (), signal.SIGTERM),
+        (ECHO, (), signal.SIGINT),
+        (ECHO, (), signal.SIGHUP),
+        (ECHO, ("--timeout", "0.5"), None),
+        (UD2, (), None),
+        (EXIT, (), None),
+    ],
+    ids=["SIGTERM", "SIGINT", "SIGHUP", "timeout", "crash", "exit"],
+)
+def test_every_way_out_restores_the_terminal(terminal, start, code, args, number):
+    before = termios.tcgetattr(terminal[1])
+    process = start(code, *args)
+    if number is not None:
+        process.send_signal(number)
+    process.communicate(timeout=20)
+    assert termios.tcgetattr(terminal[1]) == before
