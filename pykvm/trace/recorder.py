@@ -21,7 +21,7 @@ class Tracer:
         self._wants_code = False
 
     def add(self, sink: TraceSink) -> None:
-        """Attach a sink; before the machine is built, which looks once whether anybody listens."""
+        """Attach a sink; before the machine runs: a vCPU asks once whether code is wanted."""
         self._attach((*self._sinks, sink))
 
     @property
