@@ -73,7 +73,8 @@ def test_without_code_there_is_no_instruction():
 
 @given(before=st.binary(max_size=15), after=st.binary(max_size=15),
        bits=st.sampled_from([16, 32, 64]), size=st.sampled_from([1, 2, 4, 8]),
-       write=st.booleans(), mmio=st.booleans(), past=st.sampled_from([True, False, None]))  # fmt: skip
+       write=st.booleans(), mmio=st.booleans(),
+       past=st.sampled_from([True, False, None]))  # fmt: skip
 def test_arbitrary_bytes_never_break_it(before, after, bits, size, write, mmio, past):
     code = Code(0x1000, bits, before, after, {"rdx": 0xF4}, past)
     found = exiting_instruction(event(code, size, write=write, mmio=mmio))
