@@ -33,6 +33,8 @@ IOCTLS = [
     "KVM_CREATE_IRQCHIP",
     "KVM_CREATE_PIT2",
     "KVM_IRQ_LINE",
+    "KVM_GET_IRQCHIP",
+    "KVM_SET_IRQCHIP",
     "KVM_IRQFD",
     "KVM_IOEVENTFD",
     "KVM_SIGNAL_MSI",
@@ -131,6 +133,11 @@ struct kvm_run {
 struct kvm_userspace_memory_region {
     uint32_t slot, flags; uint64_t guest_phys_addr, memory_size, userspace_addr; ...; };
 struct kvm_pit_config { uint32_t flags; ...; };
+struct kvm_pic_state {
+    uint8_t last_irr, irr, imr, isr, priority_add, irq_base, read_reg_select, poll, special_mask,
+    init_state, auto_eoi, rotate_on_auto_eoi, special_fully_nested_mode, init4, elcr, elcr_mask; };
+struct kvm_irqchip {
+    uint32_t chip_id, pad; union { uint64_t padding[64]; struct kvm_pic_state pic; } chip; };
 struct kvm_irq_level { uint32_t irq; uint32_t level; ...; };
 struct kvm_irqfd { uint32_t fd, gsi, flags, resamplefd; ...; };
 struct kvm_ioeventfd { uint64_t datamatch, addr; uint32_t len; int32_t fd; uint32_t flags; ...; };

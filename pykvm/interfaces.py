@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from pykvm.net.vnet import Offload, VnetHeader
     from pykvm.registers import RegisterMap
     from pykvm.trace.events import Event
 
@@ -126,3 +127,38 @@ class TraceSink(Protocol):
 
     def close(self) -> None:
         """The run is over: flush."""
+
+
+Frame = list[memoryview]
+"""One frame as pieces of memory in order, without preamble and FCS: scatter-gather, no copy."""
+
+
+class NetReceiver(Protocol):
+    """What a network backend hands frames to: the device's receiving side."""
+
+    def can_receive(self) -> bool:
+        """Whether a frame that comes now has a place to go; if not, the backend holds back what it
+        can hold back, until ``NetBackend.resume``."""
+
+    def receive(self, frame: bytes) -> None:
+        """A frame from the host. The device drops and counts what it has no place for."""
+
+
+class NetBackend(Protocol):
+    """Where a network card's frames go on the host: a TAP, a socket, the card itself, nowhere."""
+
+    offloads: Offload
+    """What the host side finishes by itself when ``send`` is given a header that asks for it."""
+
+    def connect(self, receiver: NetReceiver) -> None:
+        """Start to deliver frames to ``receiver``."""
+
+    def send(self, frame: Frame, header: VnetHeader | None = None) -> None:
+        """A frame from the guest; ``header`` asks only for what ``offloads`` has. A network may
+        drop frames: this never waits for the host."""
+
+    def resume(self) -> None:
+        """The receiver can receive again after ``can_receive()`` was False."""
+
+    def close(self) -> None:
+        """Give everything back. Idempotent."""

@@ -54,6 +54,11 @@ def add(commands: Any) -> None:
     p.add_argument("--append", metavar="CMDLINE", default="", help="the guest's command line")
     p.add_argument("--initrd", metavar="FILE", help="a file placed at the top of low memory")
     p.add_argument(
+        "--nic", metavar="MODEL[,backend=B][,mac=M][,pcap=FILE]", action="append", default=[],
+        help="a network card (e1000) and where its frames go: null, loopback, tap, tap:NAME, "
+        "passt, socket:PATH, python:MODULE:OBJECT",
+    )  # fmt: skip
+    p.add_argument(
         "--serial", metavar="WHERE", default="stdio", help="stdio, null, pty or file:PATH"
     )
     p.add_argument(
@@ -72,7 +77,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """The command. Returns the exit status; raises PykvmError for what ends as one line."""
     from pykvm.boot.plan import Mode
-    from pykvm.machine.config import Config
+    from pykvm.machine.config import Config, NicConfig
     from pykvm.machine.machine import Machine
     from pykvm.trace.recorder import Tracer
     from pykvm.trace.stats import Statistics
@@ -88,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
         initrd=args.initrd,
         serial=args.serial,
         timeout=args.timeout,
+        nics=tuple(NicConfig.parse(text) for text in args.nic),
     )
     with ExitStack() as stack:
         tracer = Tracer(warn=say) if _watched(args) else None
@@ -176,7 +182,7 @@ def _report(
     if statistics is None:
         return
     if args.stats:
-        print(statistics.table(), file=sys.stderr)
+        statistics.print_table()
     if args.stats_json:
         import json
 

@@ -14,9 +14,9 @@ def text_sink(kinds: str, path: str | None, devices: Iterable[str] = ()) -> Text
     """A sink for the events that ``kinds`` names. Raises UsageError."""
     selection = Selection(kinds, devices)
     if path is None:
-        return TextSink(sys.stderr, selection.accepts)
+        return TextSink(sys.stderr, selection.accepts, wants_code=selection.wants_exits)
     try:
         stream = open(path, "w", buffering=1 << 16)  # noqa: SIM115  (the sink owns it)
     except OSError as e:
         raise UsageError(f"--trace-file {path}: {e.strerror}") from e
-    return TextSink(stream, selection.accepts, owned=True)
+    return TextSink(stream, selection.accepts, owned=True, wants_code=selection.wants_exits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from pykvm.kvm.abi import call, call_long, ffi, lib
@@ -94,6 +95,17 @@ class Vm:
             irqfd.flags = lib.KVM_IRQFD_FLAG_RESAMPLE
             irqfd.resamplefd = resample
         call(self.fd, "KVM_IRQFD", irqfd)
+
+    def set_level_triggered(self, gsis: Iterable[int]) -> None:
+        """Program the PICs' edge/level registers, as firmware does for PCI's interrupt lines."""
+        for chip in (0, 1):
+            state = ffi.new("struct kvm_irqchip *")
+            state.chip_id = chip
+            call(self.fd, "KVM_GET_IRQCHIP", state)
+            for gsi in gsis:
+                if gsi >> 3 == chip:
+                    state.chip.pic.elcr |= 1 << (gsi & 7)
+            call(self.fd, "KVM_SET_IRQCHIP", state)
 
     def signal_msi(self, address: int, data: int) -> bool:
         """Deliver one MSI; False when the guest blocked it."""

@@ -3,7 +3,7 @@
     0x0060, 0x0064  keyboard controller stub (reset)      0x0080  POST codes
     0x0070-0x0071   CMOS and clock, IRQ 8                 0x00f4  debug exit
     0x03f8-0x03ff   serial port, IRQ 4                    0x0604  ACPI PM1a control (power off)
-    0x0cf9          reset control
+    0x0cf8-0x0cff   PCI host bridge, with the reset control register at 0x0cf9
 
 PIC, PIT (with port 0x61), IOAPIC and LAPIC are KVM's own and never reach this process.
 """
@@ -15,6 +15,7 @@ from typing import Protocol
 
 from pykvm.bus import MMIO_SIZE, PIO_SIZE, Bus, Range
 from pykvm.devices.debugexit import DebugExit
+from pykvm.devices.pci.host import HostBridge
 from pykvm.devices.postcode import PostCode
 from pykvm.devices.power import AcpiPower
 from pykvm.devices.reset import KeyboardController, ResetControl
@@ -24,7 +25,7 @@ from pykvm.interfaces import CharBackend, Device, EventLoop, IrqLine
 
 COM1, COM1_IRQ = 0x3F8, 4
 RTC, RTC_IRQ = 0x70, 8
-DEBUG_EXIT, POST_CODE, PM1A_CONTROL, RESET_CONTROL, KEYBOARD = 0xF4, 0x80, 0x604, 0xCF9, 0x60
+DEBUG_EXIT, POST_CODE, PM1A_CONTROL, KEYBOARD = 0xF4, 0x80, 0x604, 0x60
 
 
 class Wiring(Protocol):
@@ -51,6 +52,7 @@ class Wiring(Protocol):
 class Board:
     """The two buses and every device on them, in the order they were plugged in."""
 
+    bridge: HostBridge
     pio: Bus = field(default_factory=lambda: Bus("port", PIO_SIZE))
     mmio: Bus = field(default_factory=lambda: Bus("address", MMIO_SIZE))
     devices: list[Device] = field(default_factory=list)
@@ -67,7 +69,8 @@ class Board:
 
 def pc(wiring: Wiring, *, serial: CharBackend, memory_low: int, memory_high: int) -> Board:
     """A PC's board with its legacy devices."""
-    board = Board()
+    # The reset control register lies inside the host bridge's address register.
+    board = Board(bridge=HostBridge("pci", ResetControl(wiring.reset)))
     uart = Uart16550("uart0", wiring.irq("uart0", COM1_IRQ), serial)
     rtc = Rtc(
         wiring.irq("rtc", RTC_IRQ), wiring.loop, memory_low=memory_low, memory_high=memory_high
@@ -77,7 +80,6 @@ def pc(wiring: Wiring, *, serial: CharBackend, memory_low: int, memory_high: int
     board.plug(board.pio, DEBUG_EXIT, 4, DebugExit(wiring.guest_exit))
     board.plug(board.pio, POST_CODE, 1, PostCode())
     board.plug(board.pio, PM1A_CONTROL, 2, AcpiPower(wiring.power_off))
-    board.plug(board.pio, RESET_CONTROL, 1, ResetControl(wiring.reset))
     keyboard = KeyboardController(wiring.reset)
     board.plug(board.pio, KEYBOARD, 1, keyboard)
     board.plug(board.pio, KEYBOARD + 4, 1, keyboard)

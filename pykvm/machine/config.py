@@ -10,6 +10,48 @@ from pykvm.errors import UsageError
 MIN_MEMORY = 1 << 20
 MAX_MEMORY = 1 << 40
 MAX_CPUS = 64
+MAX_NICS = 8
+NIC_MODELS = ("e1000",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NicConfig:
+    """One network card. ``mac`` None is one of pykvm's own; ``pcap`` is a file to record to."""
+
+    model: str
+    backend: str = "null"
+    mac: bytes | None = None
+    pcap: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> NicConfig:
+        """``e1000,backend=tap:tap0,mac=52:54:00:00:00:01,pcap=FILE``; raises UsageError."""
+        model, *options = text.split(",")
+        if model not in NIC_MODELS:
+            raise UsageError(f"--nic: no model {model!r}; it takes {', '.join(NIC_MODELS)}")
+        values: dict[str, str] = {}
+        for option in options:
+            key, equals, value = option.partition("=")
+            if key not in ("backend", "mac", "pcap") or not equals or not value:
+                raise UsageError(f"--nic: {option!r}; it takes backend=B, mac=M and pcap=FILE")
+            if key in values:
+                raise UsageError(f"--nic: {key} is given twice")
+            values[key] = value
+        mac = _mac(values["mac"]) if "mac" in values else None
+        return cls(
+            model=model, backend=values.get("backend", "null"), mac=mac, pcap=values.get("pcap")
+        )
+
+
+def _mac(text: str) -> bytes:
+    parts = text.split(":")
+    try:
+        mac = bytes(int(part, 16) for part in parts if 1 <= len(part) <= 2)
+    except ValueError:
+        mac = b""
+    if len(parts) != 6 or len(mac) != 6 or mac[0] & 1:
+        raise UsageError(f"--nic: {text!r} is not a unicast MAC address; write 52:54:00:12:34:56")
+    return mac
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +71,7 @@ class Config:
     initrd: str | None = None
     serial: str = "stdio"
     timeout: float | None = None
+    nics: tuple[NicConfig, ...] = ()
 
     def __post_init__(self) -> None:
         if not MIN_MEMORY <= self.memory <= MAX_MEMORY:
@@ -40,5 +83,7 @@ class Config:
             raise UsageError(f"--memory: {self.memory} bytes is not a multiple of 4K")
         if not 1 <= self.cpus <= MAX_CPUS:
             raise UsageError(f"--cpus: {self.cpus}; it takes from 1 to {MAX_CPUS}")
+        if len(self.nics) > MAX_NICS:
+            raise UsageError(f"--nic: {len(self.nics)} cards; it takes at most {MAX_NICS}")
         if self.timeout is not None and not 0 < self.timeout < 1e9:
             raise UsageError(f"--timeout: {self.timeout:g}; it takes seconds above 0")

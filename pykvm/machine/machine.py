@@ -24,9 +24,10 @@ from pykvm.kvm.vm import Vm
 from pykvm.machine import board, cpu
 from pykvm.machine.config import Config
 from pykvm.machine.halt import HaltWatch
-from pykvm.machine.irq import GsiLine
+from pykvm.machine.irq import Gsi, GsiLine
 from pykvm.machine.observe import Observer
 from pykvm.machine.outcome import TIMEOUT_STATUS, Outcome
+from pykvm.machine.pci import INTX_GSIS, PciBus
 from pykvm.machine.vcpu_thread import VcpuThread
 from pykvm.memory import GuestMemory
 from pykvm.trace.recorder import Tracer
@@ -59,6 +60,7 @@ class Machine:
         self.lock = threading.Lock()
         self.outcome: Outcome | None = None
         self._blamed: set[str] = set()
+        self._gsis: dict[int, Gsi] = {}
         self.started_ns = time.monotonic_ns()
         self._stopped = threading.Event()
         self._stop_lock = threading.Lock()
@@ -94,9 +96,11 @@ class Machine:
             memory_low=self.memory.low_size,
             memory_high=self.memory.high_size,
         )
+        self._plug_cards(stack)
         if add is not None:
             add(self)
-        self._realize()
+        self.pci.assign()
+        self.publish_map()
         self._start_cpus(kvm)
 
     def _place(self, plan: Plan) -> None:
@@ -122,8 +126,18 @@ class Machine:
         for segment in segments:
             memory.write(segment.address, segment.data)
 
-    def _realize(self) -> None:
-        """Freeze the map: give the C side its copy."""
+    def _plug_cards(self, stack: ExitStack) -> None:
+        """The PCI bus, and a network card for each ``--nic``."""
+        self.pci = PciBus(self.board, self.board.bridge, self.publish_map)
+        if not self.config.nics:
+            return
+        from pykvm.machine.nics import plug_nics
+
+        self.vm.set_level_triggered(INTX_GSIS)
+        plug_nics(self, stack)
+
+    def publish_map(self) -> None:
+        """Give the C side its copy of the map."""
         for space, bus in ((lib.PK_PIO, self.board.pio), (lib.PK_MMIO, self.board.mmio)):
             ranges = []
             for r in bus:
@@ -207,7 +221,7 @@ class Machine:
 
     def irq(self, device: str, gsi: int) -> IrqLine:
         """A line to ``gsi``, traced if anybody listens."""
-        line = GsiLine(self.vm, gsi)
+        line = GsiLine(self._gsis.setdefault(gsi, Gsi(self.vm, gsi)))
         if self.tracer is not None:
             from pykvm.machine.observe import traced_line
 

@@ -67,7 +67,7 @@ def test_the_instruction_follows_rip():
 
 def test_irq_and_device_events_have_lines_of_their_own():
     assert "uart0 IRQ4 up" in render(IrqEvent(5, "uart0", "IRQ4", True))
-    assert "rtc  alarm at=0x10 why=set" in render(
+    assert "rtc alarm at=0x10 why=set" in render(
         DeviceEvent(5, "rtc", "alarm", {"at": 16, "why": "set"})
     )
 

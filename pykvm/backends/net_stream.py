@@ -1,0 +1,108 @@
+"""Frames over a stream socket, each behind its length (32 bits, big endian): QEMU's framing, which
+passt speaks, too."""
+
+from __future__ import annotations
+
+import socket
+
+from pykvm.interfaces import EventLoop, Frame, NetReceiver
+from pykvm.net.vnet import Offload, VnetHeader
+
+_HEADER = 4
+_LARGEST = 65536 + 64
+_UNSENT_MAX = 1 << 20
+
+
+class StreamNet:
+    """A connected peer. When it is slow, frames are dropped whole; when it is gone, all are."""
+
+    offloads = Offload.NONE
+
+    def __init__(self, loop: EventLoop, peer: socket.socket | None = None) -> None:
+        self._loop = loop
+        self._peer: socket.socket | None = None
+        self._receiver: NetReceiver | None = None
+        self._incoming = bytearray()
+        self._unsent = bytearray()
+        if peer is not None:
+            self.attach(peer)
+
+    def attach(self, peer: socket.socket) -> None:
+        """Talk to ``peer`` from now on; it becomes ours."""
+        peer.setblocking(False)
+        self._peer = peer
+        self._incoming.clear()
+        self._unsent.clear()
+        self.resume()
+
+    def connect(self, receiver: NetReceiver) -> None:
+        self._receiver = receiver
+        self.resume()
+
+    def send(self, frame: Frame, header: VnetHeader | None = None) -> None:
+        if self._peer is None:
+            return
+        self._flush()
+        if len(self._unsent) > _UNSENT_MAX:
+            return
+        self._unsent += sum(map(len, frame)).to_bytes(_HEADER, "big")
+        for piece in frame:
+            self._unsent += piece
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._unsent and self._peer is not None:
+                del self._unsent[: self._peer.send(self._unsent)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._lost()
+
+    def resume(self) -> None:
+        if self._peer is not None and self._receiver is not None:
+            self._deliver()
+            if self._peer is not None:
+                self._loop.add_reader(self._peer.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        if self._peer is None or self._receiver is None:
+            return
+        if not self._receiver.can_receive():
+            self._loop.remove_reader(self._peer.fileno())
+            return
+        try:
+            data = self._peer.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost()
+            return
+        self._incoming += data
+        self._deliver()
+        self._flush()
+
+    def _deliver(self) -> None:
+        """Hand over every whole frame for which there is room."""
+        while self._receiver is not None and len(self._incoming) >= _HEADER:
+            size = int.from_bytes(self._incoming[:_HEADER], "big")
+            if size > _LARGEST:  # not our framing: nothing after it can be trusted
+                self._lost()
+                return
+            if len(self._incoming) < _HEADER + size or not self._receiver.can_receive():
+                return
+            frame = bytes(self._incoming[_HEADER : _HEADER + size])
+            del self._incoming[: _HEADER + size]
+            self._receiver.receive(frame)
+
+    def _lost(self) -> None:
+        """The peer hung up."""
+        if self._peer is not None:
+            self._loop.remove_reader(self._peer.fileno())
+            self._peer.close()
+            self._peer = None
+
+    def close(self) -> None:
+        self._lost()

@@ -1,0 +1,224 @@
+"""The transmit ring, in Python: the reference of what transmitting means (manual, 3.3 to 3.5).
+
+Three kinds of descriptor, 16 bytes each, little endian::
+
+    legacy    address 8 | length 2, CSO 1, command 1 | status 1, CSS 1, special 2
+    context   IPCSS 1, IPCSO 1, IPCSE 2, TUCSS 1, TUCSO 1, TUCSE 2
+              | PAYLEN 20 bits, type 4 bits, TUCMD 1 | status 1, HDRLEN 1, MSS 2
+    data      address 8 | length 20 bits, type 4 bits, DCMD 1 | status 1, POPTS 1, special 2
+
+Everything that the guest sizes is bounded: a walk takes at most one ring's worth of descriptors, a
+frame at most ``MAX_FRAME`` bytes (what is longer is dropped whole).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+from pykvm.devices.pci.dma import BusMaster
+from pykvm.errors import DeviceError
+from pykvm.net.checksum import checksum
+from pykvm.net.segment import Layout
+
+DESCRIPTOR = 16
+MAX_FRAME = 0x40000 + 256
+_LEGACY = struct.Struct("<QHBBBBH")
+_CONTEXT = struct.Struct("<BBHBBHIBBH")
+_DATA = struct.Struct("<QIBBH")
+
+EOP, IC, TSE, RS, RPS, DEXT, VLE, IDE = 0x01, 0x04, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80
+_TCP, _IP = 0x01, 0x02
+_IXSM, _TXSM = 0x01, 0x02
+_DD = 0x01
+_TYPE_DATA = 1
+
+
+@dataclass
+class Context:
+    """What the last context descriptor said."""
+
+    ipcss: int = 0
+    ipcso: int = 0
+    ipcse: int = 0
+    tucss: int = 0
+    tucso: int = 0
+    tucse: int = 0
+    paylen: int = 0
+    tucmd: int = 0
+    hdrlen: int = 0
+    mss: int = 0
+
+
+@dataclass
+class Packet:
+    """A frame in the making: it may span descriptors, and kicks."""
+
+    data: bytearray = field(default_factory=bytearray)
+    started: bool = False
+    bad: bool = False  # too long, or its data is not in RAM: dropped at its end
+    segment: bool = False
+    popts: int = 0
+    vlan: int | None = None
+    cso: int | None = None  # of a legacy descriptor with IC
+    css: int = 0
+
+
+@dataclass
+class Result:
+    """What one walk did. ``frames`` are complete, in order, each with how it is to be finished."""
+
+    frames: list[tuple[bytes, Layout | None, int | None]] = field(default_factory=list)
+    head: int = 0
+    reported: bool = False  # a descriptor with RS was written back
+    delayed: bool = True  # ... and all of those allowed a delay (IDE)
+    errors: list[str] = field(default_factory=list)
+
+
+class TransmitRing:
+    """Context and unfinished frame; the ring's registers are passed in for each walk."""
+
+    def __init__(self, dma: BusMaster) -> None:
+        self._dma = dma
+        self.reset()
+
+    def reset(self) -> None:
+        self.context = Context()
+        self.packet = Packet()
+
+    def walk(self, base: int, length: int, head: int, tail: int) -> Result:
+        """Consume descriptors from ``head`` up to ``tail``; ``length`` is the ring's size in bytes.
+
+        Registers that make no ring (a head or tail beyond it) leave everything as it is.
+        """
+        result = Result(head=head)
+        count = length // DESCRIPTOR
+        if head >= count or tail >= count:
+            if head != tail:
+                result.errors.append(f"TDH {head} or TDT {tail} is outside a ring of {count}")
+            return result
+        while result.head != tail:
+            at = base + result.head * DESCRIPTOR
+            try:
+                raw = self._dma.read(at, DESCRIPTOR)
+                command = self._consume(raw, result)
+                if command & (RS | RPS):
+                    self._dma.write(at + 12, bytes((raw[12] | _DD,)))
+                    result.reported = True
+                    result.delayed = result.delayed and bool(command & IDE)
+            except DeviceError as error:  # the ring itself is not in RAM: nothing can go on
+                result.errors.append(str(error))
+                return result
+            result.head = (result.head + 1) % count
+        return result
+
+    def _consume(self, raw: bytes, result: Result) -> int:
+        """One descriptor; returns its command byte."""
+        command = raw[11]
+        if not command & DEXT:
+            return self._legacy(raw, result)
+        if raw[10] >> 4 == _TYPE_DATA:
+            return self._data(raw, result)
+        *offsets, word, _, hdrlen, mss = _CONTEXT.unpack(raw)
+        self.context = Context(*offsets)
+        self.context.paylen, self.context.tucmd = word & 0xFFFFF, word >> 24
+        self.context.hdrlen, self.context.mss = hdrlen, mss
+        return command
+
+    def _legacy(self, raw: bytes, result: Result) -> int:
+        address, length, cso, command, _, css, special = _LEGACY.unpack(raw)
+        packet = self.packet
+        packet.started = True
+        self._gather(address, length, result)
+        if command & EOP:
+            packet.cso, packet.css = (cso, css) if command & IC else (None, 0)
+            packet.vlan = special if command & VLE else None
+            self._finish(result)
+        return int(command)
+
+    def _data(self, raw: bytes, result: Result) -> int:
+        address, word, _, popts, special = _DATA.unpack(raw)
+        command = word >> 24
+        packet = self.packet
+        if not packet.started:  # these hold in the first descriptor of a frame only (3.3.7)
+            packet.started = True
+            packet.segment = bool(command & TSE)
+            packet.popts = popts
+            if packet.segment and command & VLE:
+                packet.vlan = special
+        self._gather(address, word & 0xFFFFF, result)
+        if command & EOP:
+            if not packet.segment:
+                packet.vlan = special if command & VLE else None
+            self._finish(result)
+        return int(command)
+
+    def _gather(self, address: int, length: int, result: Result) -> None:
+        packet = self.packet
+        if packet.bad or not length:
+            return
+        if len(packet.data) + length > MAX_FRAME:
+            packet.bad = True
+            packet.data.clear()
+            result.errors.append(f"a frame of more than {MAX_FRAME} bytes")
+            return
+        try:
+            packet.data += self._dma.read(address, length)
+        except DeviceError as error:
+            packet.bad = True
+            packet.data.clear()
+            result.errors.append(str(error))
+
+    def _finish(self, result: Result) -> None:
+        packet, self.packet = self.packet, Packet()
+        if packet.bad or not packet.data:
+            return
+        if packet.segment:
+            layout = self._layout(packet)
+            if not layout.fits() or len(packet.data) < layout.header:
+                result.errors.append("a TSO request whose headers make no sense")
+                return
+            result.frames.append((bytes(packet.data), layout, packet.vlan))
+            return
+        context = self.context
+        if packet.cso is not None:
+            insert(packet.data, packet.css, 0, packet.cso)
+        if packet.popts & _IXSM:
+            insert(packet.data, context.ipcss, context.ipcse, context.ipcso)
+        if packet.popts & _TXSM:
+            insert(packet.data, context.tucss, context.tucse, context.tucso)
+        result.frames.append((bytes(packet.data), None, packet.vlan))
+
+    def _layout(self, packet: Packet) -> Layout:
+        c = self.context
+        return Layout(
+            ip=c.ipcss,
+            transport=c.tucss,
+            checksum_at=c.tucso,
+            header=c.hdrlen,
+            mss=c.mss,
+            ipv4=bool(c.tucmd & _IP),
+            tcp=bool(c.tucmd & _TCP),
+            ip_checksum=bool(packet.popts & _IXSM),
+            ip_checksum_at=c.ipcso,
+            transport_checksum=bool(packet.popts & _TXSM),
+        )
+
+    def state(self) -> dict[str, Any]:
+        return {"context": vars(self.context).copy(), "packet": vars(self.packet).copy()}
+
+    def restore(self, state: Any) -> None:
+        self.context = Context(**state["context"])
+        self.packet = Packet(**state["packet"])
+        self.packet.data = bytearray(self.packet.data)
+
+
+def insert(frame: bytearray, start: int, end: int, at: int) -> None:
+    """The checksum of ``[start, end]`` (0: to the frame's end) into ``at``; what is already there
+    counts in, as the field lies inside the range. Offsets past the frame do nothing."""
+    stop = end + 1 if end else len(frame)
+    if start >= len(frame) or at + 2 > len(frame):
+        return
+    value = checksum(memoryview(frame)[start : min(stop, len(frame))])
+    frame[at : at + 2] = value.to_bytes(2, "big")

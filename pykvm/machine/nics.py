@@ -1,0 +1,52 @@
+"""Network cards of a machine: each ``--nic`` becomes a card in a slot, over its backend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from pykvm.backends.net import open_net_backend
+from pykvm.devices.e1000 import E1000
+from pykvm.machine.pci import gsi_of
+from pykvm.trace.events import DeviceEvent
+
+if TYPE_CHECKING:
+    from pykvm.machine.machine import Machine
+
+_FIRST_SLOT = 3
+_OWN_MAC = bytes.fromhex("525400123456")
+
+
+def plug_nics(machine: Machine, stack: ExitStack) -> None:
+    """Build and plug every card; ``stack`` closes the backends. Raises UsageError, HostError."""
+    for number, nic in enumerate(machine.config.nics):
+        slot = _FIRST_SLOT + number
+        name = f"{nic.model}-{number}"
+        mac = nic.mac or _OWN_MAC[:5] + bytes((_OWN_MAC[5] + number,))
+        backend = open_net_backend(nic.backend, machine.loop, machine.say)
+        stack.callback(backend.close)
+        if nic.pcap is not None:
+            from pykvm.backends.net_pcap import PcapBackend
+
+            backend = PcapBackend(backend, nic.pcap)
+            stack.callback(backend.close)
+        card = E1000(
+            name, mac, irq=machine.irq(name, gsi_of(slot)), loop=machine.loop,
+            memory=machine.memory, backend=backend, trace=_trace(machine, name),
+        )  # fmt: skip
+        machine.pci.plug(slot, card)
+
+
+def _trace(machine: Machine, name: str) -> Callable[[str, dict[str, Any]], None] | None:
+    """Where a card tells what happens inside; None when nobody listens."""
+    tracer = machine.tracer
+    if tracer is None:
+        return None
+
+    def tell(what: str, details: dict[str, Any]) -> None:
+        now = time.monotonic_ns() - machine.started_ns
+        tracer.event(DeviceEvent(now, name, what, details))
+
+    return tell

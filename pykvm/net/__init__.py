@@ -1,0 +1,1 @@
+"""What network cards and network backends share: headers, checksums, segmentation."""

@@ -1,0 +1,46 @@
+"""The virtio-net header: what a frame still needs, as TAP devices and virtio cards say it.
+
+Layout and meaning: VIRTIO 1.2, section 5.1.6; ``struct virtio_net_hdr`` in <linux/virtio_net.h>.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntFlag
+from typing import NamedTuple
+
+_FORMAT = struct.Struct("<BBHHHH")
+SIZE = _FORMAT.size
+
+NEEDS_CSUM = 1
+GSO_NONE, GSO_TCPV4, GSO_UDP, GSO_TCPV6, GSO_ECN = 0, 1, 3, 4, 0x80
+
+
+class Offload(IntFlag):
+    """What a side can finish for the other."""
+
+    NONE = 0
+    CSUM = 1
+    TSO4 = 2
+    TSO6 = 4
+
+
+class VnetHeader(NamedTuple):
+    """Sizes and offsets in bytes from the start of the frame."""
+
+    flags: int = 0
+    gso_type: int = GSO_NONE
+    hdr_len: int = 0
+    gso_size: int = 0
+    csum_start: int = 0
+    csum_offset: int = 0
+
+    def pack(self) -> bytes:
+        return _FORMAT.pack(*self)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> VnetHeader:
+        """From the first 10 bytes; raises ValueError when there are fewer."""
+        if len(data) < SIZE:
+            raise ValueError(f"a virtio-net header has {SIZE} bytes, not {len(data)}")
+        return cls(*_FORMAT.unpack_from(data))
