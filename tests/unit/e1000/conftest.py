@@ -1,0 +1,175 @@
+"""A card on a bench: fake interrupt line, time and cable, and a driver that fills its rings."""
+
+import struct
+
+import pytest
+
+from pykvm.devices.e1000 import E1000
+from pykvm.devices.e1000 import registers as r
+from pykvm.errors import DeviceError
+from pykvm.memory import GuestMemory
+from pykvm.net.vnet import Offload
+
+TX_RING, RX_RING, TX_BUFFERS, RX_BUFFERS = 0x10000, 0x11000, 0x20000, 0x80000
+MAC = bytes.fromhex("525400123456")
+EOP, IC, TSE, RS, DEXT, VLE, IDE = 0x01, 0x04, 0x04, 0x08, 0x20, 0x40, 0x80
+
+
+class Line:
+    def __init__(self):
+        self.level = False
+        self.rises = 0
+
+    def set(self, level):
+        self.rises += level and not self.level
+        self.level = level
+
+
+class Clock:
+    """An event loop whose time moves when a test says so."""
+
+    def __init__(self):
+        self.now = 0
+        self.timers = []
+
+    def now_ns(self):
+        return self.now
+
+    def call_at(self, when, callback):
+        timer = Pending(when, callback)
+        self.timers.append(timer)
+        return timer
+
+    def advance(self, ns):
+        self.now += ns
+        for timer in [t for t in self.timers if t.when <= self.now]:
+            self.timers.remove(timer)
+            if timer.callback is not None:
+                timer.callback()
+
+
+class Pending:
+    def __init__(self, when, callback):
+        self.when, self.callback = when, callback
+
+    def cancel(self):
+        self.callback = None
+
+
+class Cable:
+    def __init__(self):
+        self.offloads = Offload.NONE
+        self.sent = []
+        self.headers = []
+        self.resumed = 0
+
+    def connect(self, receiver):
+        self.receiver = receiver
+
+    def send(self, frame, header=None):
+        self.sent.append(b"".join(frame))
+        self.headers.append(header)
+
+    def resume(self):
+        self.resumed += 1
+
+    def close(self):
+        pass
+
+
+class Bench:
+    """The card with its surroundings, driven by register names."""
+
+    def __init__(self, memory):
+        self.memory = memory
+        self.line, self.clock, self.cable = Line(), Clock(), Cable()
+        self.told = []
+        self.card = E1000(
+            "e1000-0", MAC, irq=self.line, loop=self.clock, memory=memory, backend=self.cable,
+            trace=lambda what, details: self.told.append((what, details)),
+        )  # fmt: skip
+        self.card.config.write(0x04, 2, 0x7)  # I/O, memory, bus master
+        self.tx_size = self.rx_size = 8
+
+    def offset(self, name, n=0):
+        register = r.REGISTERS[name]
+        return register.offset + n * register.stride
+
+    def write(self, name, value, n=0):
+        self.card.write(self.offset(name, n), 4, value)
+
+    def read(self, name, n=0):
+        return self.card.read(self.offset(name, n), 4)
+
+    def start(self, *, rctl=0x2 | 1 << 15 | 1 << 26, tctl=0x2, tx=8, rx=8):
+        """Rings of ``tx`` and ``rx`` descriptors, both sides enabled; RX gets all but one."""
+        self.tx_size, self.rx_size = tx, rx
+        self.write("TDBAL", TX_RING)
+        self.write("TDLEN", tx * 16)
+        self.write("TCTL", tctl)
+        self.write("RDBAL", RX_RING)
+        self.write("RDLEN", rx * 16)
+        for n in range(rx):
+            self.memory.write(RX_RING + n * 16, struct.pack("<QQ", RX_BUFFERS + n * 16384, 0))
+        self.write("RCTL", rctl)
+        self.write("RDT", rx - 1)
+
+    # -- the driver's side of transmitting ----------------------------------------------------
+
+    def put(self, raw):
+        """A raw descriptor at the tail; the doorbell is a step of its own."""
+        tail = self.read("TDT")
+        self.memory.write(TX_RING + tail * 16, raw)
+        self.card.put("TDT", (tail + 1) % self.tx_size)
+
+    def legacy(self, data, command=EOP | RS, *, cso=0, css=0, special=0, address=None):
+        if address is None:
+            address = TX_BUFFERS + self.read("TDT") * 8192
+            self.memory.write(address, data)
+        self.put(struct.pack("<QHBBBBH", address, len(data), cso, command, 0, css, special))
+
+    def context(self, *, ipcss=14, ipcso=24, ipcse=33, tucss=34, tucso=50, tucse=0, paylen=0,
+                command=0x3 | RS, hdrlen=54, mss=1460):  # fmt: skip
+        word = paylen | (command | DEXT) << 24
+        self.put(struct.pack("<BBHBBHIBBH", ipcss, ipcso, ipcse, tucss, tucso, tucse, word, 0,
+                             hdrlen, mss))  # fmt: skip
+
+    def data(self, data, command=EOP | RS, *, popts=0, special=0, address=TX_BUFFERS, length=None):
+        if length is None:
+            self.memory.write(address, data)
+            length = len(data)
+        word = length | 1 << 20 | (command | DEXT) << 24
+        self.put(struct.pack("<QIBBH", address, word, 0, popts, special))
+
+    def kick(self):
+        """Ring the doorbell: TDT as it stands. Returns the DeviceError's text, if there is one."""
+        try:
+            self.write("TDT", self.read("TDT"))
+        except DeviceError as error:
+            return str(error)
+        return None
+
+    def done(self, n):
+        """Whether transmit descriptor ``n`` was written back."""
+        return bool(self.memory.read(TX_RING + n * 16 + 12, 1)[0] & 1)
+
+    # -- the driver's side of receiving -------------------------------------------------------
+
+    def received(self, n):
+        """(length, checksum, status, errors, special) of receive descriptor ``n``."""
+        return struct.unpack("<HHBBH", self.memory.read(RX_RING + n * 16 + 8, 8))
+
+    def buffer(self, n, length):
+        return self.memory.read(RX_BUFFERS + n * 16384, length)
+
+
+@pytest.fixture
+def bench():
+    with GuestMemory(4 << 20) as memory:
+        yield Bench(memory)
+
+
+def frame(size=60, destination=MAC, kind=b"\x88\xb5", source=b"\2\0\0\0\0\1"):
+    """``size`` bytes without FCS, a counting payload."""
+    body = bytes(n & 0xFF for n in range(max(size - 14, 0)))
+    return (destination + source + kind + body)[:size]
