@@ -1,5 +1,6 @@
 """Frames through the card's rings, both ways."""
 
+import itertools
 import struct
 import zlib
 
@@ -338,7 +339,7 @@ def test_whatever_is_sent_arrives_once_in_order_and_whole(bench, sizes, cuts, ki
     for size in sizes:
         whole = frame(size)
         edges = [0, *sorted({cut for cut in cuts if cut < size}), size]
-        pieces = [whole[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        pieces = [whole[a:b] for a, b in itertools.pairwise(edges)]
         for n, piece in enumerate(pieces):
             bench.legacy(piece, RS | (EOP if n == len(pieces) - 1 else 0))
             waiting += 1

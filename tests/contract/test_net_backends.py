@@ -1,0 +1,209 @@
+"""One suite over every network backend: what any of them owes to a card."""
+
+import os
+import select
+import socket
+import sys
+import threading
+import time
+
+import pytest
+
+from pykvm.backends.net import open_net_backend
+from pykvm.backends.net_loopback import LoopbackNet
+from pykvm.backends.net_null import NullNet
+from pykvm.backends.net_pcap import PcapBackend
+from pykvm.backends.net_python import PythonNet
+from pykvm.backends.net_socket import SocketNet
+from pykvm.errors import HostError, UsageError
+from pykvm.eventloop import EpollLoop
+
+
+class Card:
+    """A receiver with room for ``room`` frames."""
+
+    def __init__(self, room=10**9):
+        self.room = room
+        self.frames = []
+        self.came = threading.Condition()
+
+    def can_receive(self):
+        return len(self.frames) < self.room
+
+    def receive(self, frame):
+        with self.came:
+            self.frames.append(frame)
+            self.came.notify_all()
+
+    def wait(self, count):
+        with self.came:
+            assert self.came.wait_for(lambda: len(self.frames) >= count, timeout=20)
+
+
+@pytest.fixture
+def loop():
+    errors = []
+    loop = EpollLoop(threading.Lock(), on_error=errors.append)
+    yield loop
+    loop.stop()
+    assert not errors
+
+
+def echo(frame):
+    """A network that answers every frame with itself."""
+    return [frame]
+
+
+def silent(frame):
+    return None
+
+
+@pytest.fixture(params=["null", "loopback", "socket", "python", "pcap over loopback"])
+def backend(request, loop, tmp_path, monkeypatch):
+    """Each backend, connected to what it needs, and closed afterwards."""
+    monkeypatch.setitem(sys.modules, "a_network", sys.modules[__name__])
+    made = {
+        "null": NullNet,
+        "loopback": LoopbackNet,
+        "socket": lambda: SocketNet(str(tmp_path / "wire"), loop),
+        "python": lambda: PythonNet("a_network:echo"),
+        "pcap over loopback": lambda: PcapBackend(LoopbackNet(), str(tmp_path / "out.pcapng")),
+    }[request.param]()
+    yield made
+    made.close()
+
+
+FRAMES = [bytes([n]) * (60 + n) for n in range(50)]
+
+
+def test_sending_never_fails_and_never_blocks(backend):
+    backend.connect(Card())
+    for frame in FRAMES:
+        backend.send([memoryview(frame)])
+        backend.send([memoryview(frame[:10]), memoryview(frame[10:])])
+
+
+def test_sending_before_a_card_is_connected_is_harmless(backend):
+    backend.send([memoryview(FRAMES[0])])
+
+
+def test_close_is_idempotent_and_what_comes_after_it_is_harmless(backend):
+    backend.connect(Card())
+    backend.close()
+    backend.send([memoryview(FRAMES[0])])
+    backend.resume()
+    backend.close()
+
+
+@pytest.mark.parametrize("spec", ["loopback", "python"])
+def test_what_answers_at_once_answers_in_order_and_whole(spec):
+    backend = LoopbackNet() if spec == "loopback" else PythonNet(f"{__name__}:echo")
+    card = Card()
+    backend.connect(card)
+    for frame in FRAMES:
+        backend.send([memoryview(frame[:14]), memoryview(frame[14:])])
+    assert card.frames == FRAMES
+
+
+def test_two_sockets_are_a_wire(loop, tmp_path):
+    path = str(tmp_path / "wire")
+    left, right = SocketNet(path, loop), SocketNet(path, loop)
+    cards = Card(), Card()
+    left.connect(cards[0])
+    right.connect(cards[1])
+    for frame in FRAMES:
+        right.send([memoryview(frame)])
+    cards[0].wait(len(FRAMES))
+    for frame in FRAMES:
+        left.send([memoryview(frame)])
+    cards[1].wait(len(FRAMES))
+    assert cards[0].frames == cards[1].frames == FRAMES
+    right.close()
+    left.close()
+    assert not os.path.exists(path)
+
+
+def test_a_full_card_holds_frames_back_and_loses_none(loop, tmp_path):
+    path = str(tmp_path / "wire")
+    left, right = SocketNet(path, loop), SocketNet(path, loop)
+    card = Card(room=5)
+    right.connect(Card())
+    left.connect(card)
+    for frame in FRAMES:
+        right.send([memoryview(frame)])
+    card.wait(5)
+    card.room = 10**9
+    left.resume()
+    card.wait(len(FRAMES))
+    assert card.frames == FRAMES
+    right.close()
+    left.close()
+
+
+def test_a_peer_that_hangs_up_or_talks_nonsense_is_let_go(loop, tmp_path):
+    path = str(tmp_path / "wire")
+    wire = SocketNet(path, loop)
+    card = Card()
+    wire.connect(card)
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(path)
+        peer.sendall(b"\xff\xff\xff\xff" + bytes(100))
+        assert select.select([peer], [], [], 20)[0]
+        assert peer.recv(1) == b""
+    with socket.socket(socket.AF_UNIX) as peer:  # the next one is welcome
+        peer.connect(path)
+        peer.sendall((60).to_bytes(4, "big") + bytes(60))
+        card.wait(1)
+    wire.close()
+
+
+def test_a_peer_that_never_reads_costs_bounded_memory(loop, tmp_path):
+    path = str(tmp_path / "wire")
+    wire = SocketNet(path, loop)
+    wire.connect(Card())
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(path)
+        end = time.monotonic() + 20
+        while wire._peer is None and time.monotonic() < end:
+            time.sleep(0.01)
+        for _ in range(5000):
+            wire.send([memoryview(bytes(1500))])
+        assert len(wire._unsent) < 2 << 20
+    wire.close()
+
+
+def test_a_recording_holds_both_directions(tmp_path):
+    from dpkt import pcapng
+
+    path = tmp_path / "out.pcapng"
+    backend = PcapBackend(LoopbackNet(), str(path))
+    backend.connect(Card())
+    for frame in FRAMES[:3]:
+        backend.send([memoryview(frame)])
+    with path.open("rb") as file:  # readable while it is still open for writing
+        packets = [data for _, data in pcapng.Reader(file)]
+    assert packets == [frame for frame in FRAMES[:3] for _ in range(2)]
+    backend.close()
+
+
+def test_a_network_that_says_nothing_is_fine():
+    backend = PythonNet(f"{__name__}:silent")
+    backend.connect(Card())
+    backend.send([memoryview(FRAMES[0])])
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "says"),
+    [
+        ("carrier-pigeon", UsageError, "it takes null"),
+        ("tap:a-name-that-is-too-long", UsageError, "15"),
+        ("python:no_such_module:x", UsageError, "no_such_module"),
+        ("python:os:no_such_thing", UsageError, "no_such_thing"),
+        ("python:os:sep", UsageError, "callable"),
+        ("socket:/nonexistent/wire", HostError, "listen"),
+    ],
+)
+def test_a_backend_that_cannot_be_opened_is_one_clear_line(loop, spec, error, says):
+    with pytest.raises(error, match=says) as caught:
+        open_net_backend(spec, loop, print)
+    assert "\n" not in str(caught.value)
