@@ -1,0 +1,114 @@
+"""The devices of a few registers each."""
+
+import pytest
+
+from pykvm.devices.debugexit import DebugExit
+from pykvm.devices.postcode import PostCode
+from pykvm.devices.power import AcpiPower
+from pykvm.devices.reset import KeyboardController, ResetControl
+from pykvm.devices.testdev import TestRegisters
+
+
+@pytest.mark.parametrize(("value", "status"), [(0, 1), (0x21, 67), (0x7F, 255), (0x80, 1), (1, 3)])
+def test_debug_exit_shifts_and_sets_bit_0(value, status):
+    seen = []
+    DebugExit(seen.append).write(0, 4, value)
+    assert seen == [status]
+
+
+def test_post_codes_are_latched_with_their_history():
+    device = PostCode()
+    for code in range(20):
+        device.write(0, 1, code)
+    assert device.read(0, 1) == 19
+    assert list(device.history) == list(range(4, 20))
+
+
+def test_sleep_enable_powers_off_whatever_the_type():
+    seen = []
+    device = AcpiPower(lambda: seen.append("off"))
+    device.write(0, 2, 0x1C00)
+    assert not seen
+    device.write(0, 2, 0x2000)
+    assert seen == ["off"]
+    assert not device.read(0, 2) & 0x2000
+
+
+def test_sleep_enable_in_a_byte_write_of_the_high_half_works_too():
+    seen = []
+    AcpiPower(lambda: seen.append("off")).write(1, 1, 0x20)
+    assert seen == ["off"]
+
+
+def test_the_reset_control_register_acts_on_the_rising_edge():
+    seen = []
+    device = ResetControl(lambda: seen.append("reset"))
+    device.write(0, 1, 0x02)
+    assert not seen
+    device.write(0, 1, 0x06)
+    device.write(0, 1, 0x06)
+    assert seen == ["reset"]
+
+
+def keyboard():
+    seen = []
+    return KeyboardController(lambda: seen.append("reset")), seen
+
+
+def test_the_keyboard_controller_pulses_reset():
+    device, seen = keyboard()
+    device.write(4, 1, 0xFF)  # pulses nothing
+    assert not seen
+    device.write(4, 1, 0xFE)
+    assert seen == ["reset"]
+
+
+def test_its_self_test_passes():
+    device, _ = keyboard()
+    assert not device.read(4, 1) & 1
+    device.write(4, 1, 0xAA)
+    assert device.read(4, 1) & 1
+    assert device.read(0, 1) == 0x55
+    assert not device.read(4, 1) & 1
+
+
+def test_the_output_port_holds_a20_and_can_reset():
+    device, seen = keyboard()
+    device.write(4, 1, 0xD0)
+    assert device.read(0, 1) == 0x03
+    device.write(4, 1, 0xD1)
+    device.write(0, 1, 0x01)
+    assert not seen
+    device.write(4, 1, 0xD1)
+    device.write(0, 1, 0x02)
+    assert seen == ["reset"]
+
+
+def test_the_configuration_byte_is_kept():
+    device, _ = keyboard()
+    device.write(4, 1, 0x60)
+    device.write(0, 1, 0x47)
+    device.write(4, 1, 0x20)
+    assert device.read(0, 1) == 0x47
+
+
+ALL = [
+    DebugExit(lambda status: None),
+    PostCode(),
+    AcpiPower(lambda: None),
+    ResetControl(lambda: None),
+    keyboard()[0],
+    TestRegisters("test"),
+]
+
+
+@pytest.mark.parametrize("device", ALL, ids=lambda device: device.name)
+def test_state_round_trips_and_another_version_is_refused(device):
+    for offset in range(0, device.access_width, device.access_width):
+        device.write(offset, device.access_width, 0x01)
+    state = device.state()
+    device.reset()
+    device.restore(state)
+    assert device.state() == state
+    with pytest.raises(ValueError, match="version"):
+        device.restore({**state, "version": 2})
