@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykvm.backends.net import open_net_backend
 from pykvm.devices.e1000 import E1000
+from pykvm.interfaces import NetBackend
 from pykvm.machine.pci import gsi_of
 from pykvm.trace.events import DeviceEvent
 
@@ -26,17 +27,23 @@ def plug_nics(machine: Machine, stack: ExitStack) -> None:
         name = f"{nic.model}-{number}"
         mac = nic.mac or _OWN_MAC[:5] + bytes((_OWN_MAC[5] + number,))
         backend = open_net_backend(nic.backend, machine.loop, machine.say)
-        stack.callback(backend.close)
+        stack.callback(_close, machine, backend)
         if nic.pcap is not None:
             from pykvm.backends.net_pcap import PcapBackend
 
             backend = PcapBackend(backend, nic.pcap)
-            stack.callback(backend.close)
+            stack.callback(_close, machine, backend)
         card = E1000(
             name, mac, irq=machine.irq(name, gsi_of(slot)), loop=machine.loop,
             memory=machine.memory, backend=backend, trace=_trace(machine, name),
         )  # fmt: skip
         machine.pci.plug(slot, card)
+
+
+def _close(machine: Machine, backend: NetBackend) -> None:
+    """Backends are called with the lock held, to the last."""
+    with machine.lock:
+        backend.close()
 
 
 def _trace(machine: Machine, name: str) -> Callable[[str, dict[str, Any]], None] | None:

@@ -1,11 +1,9 @@
 """One suite over every network backend: what any of them owes to a card."""
 
-import os
 import select
 import socket
 import sys
 import threading
-import time
 
 import pytest
 
@@ -41,9 +39,14 @@ class Card:
 
 
 @pytest.fixture
-def loop():
+def lock():
+    return threading.Lock()
+
+
+@pytest.fixture
+def loop(lock):
     errors = []
-    loop = EpollLoop(threading.Lock(), on_error=errors.append)
+    loop = EpollLoop(lock, on_error=errors.append)
     yield loop
     loop.stop()
     assert not errors
@@ -105,71 +108,85 @@ def test_what_answers_at_once_answers_in_order_and_whole(spec):
     assert card.frames == FRAMES
 
 
-def test_two_sockets_are_a_wire(loop, tmp_path):
-    path = str(tmp_path / "wire")
-    left, right = SocketNet(path, loop), SocketNet(path, loop)
+@pytest.fixture
+def wires(lock, loop, tmp_path):
+    """Makes ends of one wire; each call of an end is made with the lock held, as a machine does."""
+    made = []
+
+    class Held:
+        def __init__(self):
+            with lock:
+                self.inner = SocketNet(str(tmp_path / "wire"), loop)
+            made.append(self)
+
+        def __getattr__(self, name):
+            method = getattr(self.inner, name)
+
+            def held(*args):
+                with lock:
+                    return method(*args)
+
+            return held if callable(method) else method
+
+    yield Held
+    for end in made:
+        end.close()
+    assert not (tmp_path / "wire").exists()
+
+
+def send(end, frames):
+    for frame in frames:
+        end.send([memoryview(frame)])
+
+
+def test_two_sockets_are_a_wire(wires):
+    left, right = wires(), wires()
     cards = Card(), Card()
     left.connect(cards[0])
     right.connect(cards[1])
-    for frame in FRAMES:
-        right.send([memoryview(frame)])
+    send(right, FRAMES)
     cards[0].wait(len(FRAMES))
-    for frame in FRAMES:
-        left.send([memoryview(frame)])
+    send(left, FRAMES)
     cards[1].wait(len(FRAMES))
     assert cards[0].frames == cards[1].frames == FRAMES
-    right.close()
-    left.close()
-    assert not os.path.exists(path)
 
 
-def test_a_full_card_holds_frames_back_and_loses_none(loop, tmp_path):
-    path = str(tmp_path / "wire")
-    left, right = SocketNet(path, loop), SocketNet(path, loop)
+def test_a_full_card_holds_frames_back_and_loses_none(wires):
+    left, right = wires(), wires()
     card = Card(room=5)
     right.connect(Card())
     left.connect(card)
-    for frame in FRAMES:
-        right.send([memoryview(frame)])
+    send(right, FRAMES)
     card.wait(5)
     card.room = 10**9
     left.resume()
     card.wait(len(FRAMES))
     assert card.frames == FRAMES
-    right.close()
-    left.close()
 
 
-def test_a_peer_that_hangs_up_or_talks_nonsense_is_let_go(loop, tmp_path):
-    path = str(tmp_path / "wire")
-    wire = SocketNet(path, loop)
-    card = Card()
+def test_a_peer_that_hangs_up_or_talks_nonsense_is_let_go(wires, tmp_path):
+    wire, card = wires(), Card()
     wire.connect(card)
     with socket.socket(socket.AF_UNIX) as peer:
-        peer.connect(path)
+        peer.connect(str(tmp_path / "wire"))
         peer.sendall(b"\xff\xff\xff\xff" + bytes(100))
         assert select.select([peer], [], [], 20)[0]
         assert peer.recv(1) == b""
     with socket.socket(socket.AF_UNIX) as peer:  # the next one is welcome
-        peer.connect(path)
+        peer.connect(str(tmp_path / "wire"))
         peer.sendall((60).to_bytes(4, "big") + bytes(60))
         card.wait(1)
-    wire.close()
 
 
-def test_a_peer_that_never_reads_costs_bounded_memory(loop, tmp_path):
-    path = str(tmp_path / "wire")
-    wire = SocketNet(path, loop)
+def test_a_peer_that_never_reads_costs_bounded_memory(wires, tmp_path):
+    wire = wires()
     wire.connect(Card())
     with socket.socket(socket.AF_UNIX) as peer:
-        peer.connect(path)
-        end = time.monotonic() + 20
-        while wire._peer is None and time.monotonic() < end:
-            time.sleep(0.01)
-        for _ in range(5000):
-            wire.send([memoryview(bytes(1500))])
-        assert len(wire._unsent) < 2 << 20
-    wire.close()
+        peer.connect(str(tmp_path / "wire"))
+        peer.sendall((60).to_bytes(4, "big") + bytes(60))
+        wire.inner._receiver.wait(1)  # it is attached
+        send(wire, [bytes(1500)] * 5000)
+        assert len(wire.inner._unsent) < 2 << 20
 
 
 def test_a_recording_holds_both_directions(tmp_path):

@@ -15,6 +15,7 @@ FORBIDDEN = {
     "backends": ("machine", "kvm", "devices", "cli", "boot", "bench"),
     "kvm": ("machine", "devices", "backends", "cli", "boot", "trace", "bench"),
     "boot": ("machine", "devices", "backends", "cli", "kvm", "trace", "bench"),
+    "net": ("machine", "devices", "backends", "cli", "kvm", "boot", "bench", "trace"),
     "trace": ("machine", "devices", "backends", "cli", "kvm", "boot", "bench"),
     "machine": ("cli", "bench"),
     "bench": (),

@@ -1,0 +1,129 @@
+"""Host events: readiness and timers, delivered with the lock held."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from pykvm.eventloop import EpollLoop
+
+
+@pytest.fixture
+def lock():
+    return threading.Lock()
+
+
+@pytest.fixture
+def errors():
+    return []
+
+
+@pytest.fixture
+def loop(lock, errors):
+    loop = EpollLoop(lock, on_error=errors.append)
+    yield loop
+    loop.stop()
+
+
+@pytest.fixture
+def pipe():
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def test_no_thread_runs_before_there_is_something_to_wait_for(lock):
+    before = threading.active_count()
+    loop = EpollLoop(lock, on_error=print)
+    assert threading.active_count() == before
+    loop.stop()
+
+
+def test_readable_descriptors_are_told_with_the_lock_held(loop, lock, pipe):
+    seen, done = [], threading.Event()
+
+    def readable():
+        seen.append((os.read(pipe[0], 10), lock.locked()))
+        done.set()
+
+    loop.add_reader(pipe[0], readable)
+    os.write(pipe[1], b"x")
+    assert done.wait(20)
+    assert seen == [(b"x", True)]
+
+
+def test_a_removed_descriptor_is_not_told(loop, pipe):
+    seen = []
+    loop.add_reader(pipe[0], lambda: seen.append(1))
+    loop.remove_reader(pipe[0])
+    loop.remove_reader(pipe[0])
+    os.write(pipe[1], b"x")
+    done = threading.Event()
+    loop.call_at(loop.now_ns() + 20_000_000, done.set)
+    assert done.wait(20)
+    assert not seen
+
+
+def test_a_second_callback_takes_the_place_of_the_first(loop, pipe):
+    done = threading.Event()
+    loop.add_reader(pipe[0], lambda: None)
+    loop.add_reader(pipe[0], lambda: (os.read(pipe[0], 1), done.set()))
+    os.write(pipe[1], b"x")
+    assert done.wait(20)
+
+
+def test_timers_fire_in_order_of_time_not_of_asking(loop):
+    seen, done = [], threading.Event()
+    now = loop.now_ns()
+    loop.call_at(now + 60_000_000, lambda: (seen.append("late"), done.set()))
+    loop.call_at(now + 20_000_000, lambda: seen.append("early"))
+    loop.call_at(now - 1, lambda: seen.append("past"))
+    assert done.wait(20)
+    assert seen == ["past", "early", "late"]
+
+
+def test_a_cancelled_timer_does_not_fire(loop):
+    seen, done = [], threading.Event()
+    timer = loop.call_at(loop.now_ns() + 10_000_000, lambda: seen.append(1))
+    timer.cancel()
+    timer.cancel()
+    loop.call_at(loop.now_ns() + 30_000_000, done.set)
+    assert done.wait(20)
+    assert not seen
+
+
+def test_callbacks_may_ask_for_more(loop):
+    done, count = threading.Event(), []
+
+    def again():
+        count.append(1)
+        if len(count) == 5:
+            done.set()
+        else:
+            loop.call_at(loop.now_ns(), again)
+
+    loop.call_at(loop.now_ns(), again)
+    assert done.wait(20)
+
+
+def test_a_failing_callback_is_reported_and_the_loop_goes_on(loop, errors):
+    done = threading.Event()
+    loop.call_at(loop.now_ns(), lambda: 1 // 0)
+    loop.call_at(loop.now_ns() + 10_000_000, done.set)
+    assert done.wait(20)
+    assert [type(error) for error in errors] == [ZeroDivisionError]
+
+
+def test_stopping_ends_the_thread_and_closes_everything(lock, pipe):
+    descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    loop = EpollLoop(lock, on_error=print)
+    loop.add_reader(pipe[0], lambda: None)
+    loop.stop()
+    loop.stop()
+    loop.add_reader(pipe[0], lambda: None)
+    loop.remove_reader(pipe[0])
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert threading.active_count() == threads
+    time.sleep(0)
