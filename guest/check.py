@@ -34,16 +34,29 @@ QEMU = [
     "-device",
     "isa-debug-exit,iobase=0xf4,iosize=4",
 ]
-TO_QEMU = {"--append": "-append", "--initrd": "-initrd", "-m": "-m", "--cpus": "-smp"}
+TO_QEMU = {
+    "--nic": "-device",
+    "--append": "-append",
+    "--initrd": "-initrd",
+    "-m": "-m",
+    "--cpus": "-smp",
+}
 
 
 def command(case: dict[str, Any], vmm: str, pykvm: str) -> list[str]:
     args = case.get("args", [])
     if vmm == "pykvm":
         return [pykvm, "run", case["elf"], *args]
-    translated = [TO_QEMU.get(a, a) for a in args]
+    translated = [word for n, a in enumerate(args) for word in to_qemu(a, args[n - 1])]
     memory = [] if "-m" in args else ["-m", "128"]
     return [*QEMU, "-kernel", case["elf"], *memory, *translated]
+
+
+def to_qemu(word: str, before: str) -> list[str]:
+    """A word of `pykvm run`'s arguments as QEMU has it; a card's cable ends in an empty hub."""
+    if before == "--nic":
+        return [f"{word.split(',', maxsplit=1)[0]},netdev=n0", "-netdev", "hubport,id=n0,hubid=0"]
+    return [TO_QEMU.get(word, word)]
 
 
 def missing_line(expected: list[str], text: str) -> str | None:

@@ -1,0 +1,24 @@
+// Registers of the 82540EM (Intel 8254x Software Developer's Manual, chapter 13).
+#pragma once
+
+enum {
+    CTRL = 0x0000, STATUS = 0x0008, EERD = 0x0014, MDIC = 0x0020,
+    ICR = 0x00C0, ITR = 0x00C4, ICS = 0x00C8, IMS = 0x00D0, IMC = 0x00D8,
+    RCTL = 0x0100, TCTL = 0x0400, TIPG = 0x0410,
+    RDBAL = 0x2800, RDBAH = 0x2804, RDLEN = 0x2808, RDH = 0x2810, RDT = 0x2818, RDTR = 0x2820,
+    TDBAL = 0x3800, TDBAH = 0x3804, TDLEN = 0x3808, TDH = 0x3810, TDT = 0x3818,
+    MPC = 0x4010, GPRC = 0x4074, GPTC = 0x4080, RXCSUM = 0x5000, RAL0 = 0x5400, RAH0 = 0x5404,
+};
+
+enum {
+    CTRL_SLU = 1 << 6, CTRL_RST = 1 << 26,
+    STATUS_LU = 1 << 1,
+    EERD_START = 1 << 0, EERD_DONE = 1 << 4,
+    ICR_TXDW = 1 << 0, ICR_LSC = 1 << 2, ICR_RXT0 = 1 << 7,
+    RCTL_EN = 1 << 1, RCTL_UPE = 1 << 3, RCTL_LPE = 1 << 5, RCTL_LBM = 1 << 6, RCTL_BAM = 1 << 15,
+    RCTL_SECRC = 1 << 26,
+    TCTL_EN = 1 << 1, TCTL_PSP = 1 << 3,
+};
+
+// Legacy transmit command (3.3.3) and descriptor status (3.2.3).
+enum { TX_EOP = 0x01, TX_IFCS = 0x02, TX_RS = 0x08, DD = 0x01, RX_EOP = 0x02 };
