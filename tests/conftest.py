@@ -15,9 +15,22 @@ def _kvm_problem():
     return None
 
 
+def _tap_problem():
+    """Why no TAP can be made here, or None."""
+    if os.geteuid() != 0:
+        return "making a network namespace and a TAP takes root"
+    if shutil.which("ip") is None:
+        return "ip is not installed: sudo apt-get install iproute2"
+    if not os.path.exists("/dev/net/tun"):
+        return "no /dev/net/tun: sudo modprobe tun"
+    return None
+
+
 def pytest_runtest_setup(item):
     """Skip visibly what the host cannot do; with PYKVM_REQUIRE_KVM=1 that is a failure."""
     problem = _kvm_problem() if item.get_closest_marker("kvm") else None
+    if problem is None and item.get_closest_marker("tap"):
+        problem = _tap_problem()
     if problem is None and item.get_closest_marker("qemu"):
         problem = (
             None
