@@ -3,14 +3,17 @@ passt speaks, too."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
-from pykvm.interfaces import EventLoop, Frame, NetReceiver
+from pykvm.interfaces import EventLoop, Frame, NetReceiver, Timer
 from pykvm.net.vnet import Offload, VnetHeader
 
 _HEADER = 4
 _LARGEST = 65536 + 64
 _UNSENT_MAX = 1 << 20
+_RETRY_NS = 1_000_000
+_LAST_WORDS = 0.2
 
 
 class StreamNet:
@@ -24,6 +27,7 @@ class StreamNet:
         self._receiver: NetReceiver | None = None
         self._incoming = bytearray()
         self._unsent = bytearray()
+        self._retry: Timer | None = None
         if peer is not None:
             self.attach(peer)
 
@@ -55,9 +59,18 @@ class StreamNet:
             while self._unsent and self._peer is not None:
                 del self._unsent[: self._peer.send(self._unsent)]
         except BlockingIOError:
-            return
+            self._flush_later()
         except OSError:
             self._lost()
+
+    def _flush_later(self) -> None:
+        """The peer is slow: try again soon, whether or not the guest sends more."""
+        if self._retry is None:
+            self._retry = self._loop.call_at(self._loop.now_ns() + _RETRY_NS, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._flush()
 
     def resume(self) -> None:
         if self._peer is not None and self._receiver is not None:
@@ -105,4 +118,12 @@ class StreamNet:
             self._peer = None
 
     def close(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._peer is not None and self._unsent:
+            # What the guest sent before it ended is still owed, to a peer that takes it.
+            with contextlib.suppress(OSError):
+                self._peer.settimeout(_LAST_WORDS)
+                self._peer.sendall(self._unsent)
         self._lost()

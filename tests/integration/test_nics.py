@@ -1,0 +1,102 @@
+"""Network cards as a guest meets them: several of them, their backends, their trace."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.kvm
+
+BUILD = Path(__file__).parents[2] / "guest" / "build"
+PYKVM = str(Path(sys.executable).parent / "pykvm")
+
+
+def run(image, *args, timeout=60):
+    return subprocess.run(
+        [PYKVM, "run", str(BUILD / image), *args], capture_output=True, text=True, timeout=timeout,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+
+
+def test_two_guests_talk_over_a_socket(tmp_path):
+    wire = f"e1000,backend=socket:{tmp_path}/wire"
+    receiver = subprocess.Popen(
+        [PYKVM, "run", str(BUILD / "e1000_stream.elf"), "--nic", wire, "--append",
+         "mode=rx frames=2000 size=200", "--timeout", "60"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in receiver.stdout:
+        if line.strip() == "READY":
+            break
+    sent = run("e1000_stream.elf", "--nic", wire, "--append", "mode=tx frames=2000 size=200")
+    out, _ = receiver.communicate(timeout=60)
+    assert sent.returncode == receiver.returncode == 1, sent.stdout + out
+    assert "2000 of 2000 frames, 0 lost, 0 corrupt, 0 out of order" in out
+
+
+def test_a_recording_can_be_read_and_holds_every_frame(tmp_path):
+    from dpkt import pcapng
+
+    path = tmp_path / "out.pcapng"
+    done = run("e1000_stream.elf", "--nic", f"e1000,pcap={path}", "--append", "frames=300 size=100")
+    assert done.returncode == 1
+    with path.open("rb") as file:
+        packets = [data for _, data in pcapng.Reader(file)]
+    assert [int.from_bytes(packet[14:18], "little") for packet in packets] == list(range(300))
+
+
+def test_a_network_can_be_a_python_function(tmp_path):
+    (tmp_path / "network.py").write_text(
+        "import os\n"
+        "def count(frame):\n"
+        "    with open(os.environ['COUNT'], 'ab') as file:\n"
+        "        file.write(b'.')\n"
+    )
+    count = tmp_path / "count"
+    done = subprocess.run(
+        [PYKVM, "run", str(BUILD / "e1000_stream.elf"), "--nic",
+         "e1000,backend=python:network:count", "--append", "frames=50 size=100"],
+        cwd=tmp_path, env=os.environ | {"COUNT": str(count)}, capture_output=True, timeout=60,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert count.read_bytes() == b"." * 50
+
+
+def test_each_card_has_its_own_address_and_the_second_works_too():
+    done = run("e1000_basic.elf", "--nic", "e1000", "--nic", "e1000,mac=02:00:00:00:00:07")
+    assert done.returncode == 1, done.stdout
+
+
+def test_the_trace_names_registers_frames_and_interrupts():
+    done = run("e1000_basic.elf", "--nic", "e1000", "--trace", "e1000")
+    assert done.returncode == 1
+    for part in ("e1000-0.TDT = ", "e1000-0.RCTL = ", "EN", "interrupt causes=", "tx length=0x3c"):
+        assert part in done.stderr, part
+
+
+@pytest.mark.parametrize(
+    ("nic", "says"),
+    [
+        ("ne2000", "e1000"),
+        ("e1000,backend=smoke", "it takes null"),
+        ("e1000,mac=1:2:3", "unicast MAC"),
+        ("e1000,mac=ff:ff:ff:ff:ff:ff", "unicast MAC"),
+        ("e1000,colour=red", "backend=B"),
+        ("e1000,mac=02:00:00:00:00:07,mac=02:00:00:00:00:08", "twice"),
+    ],
+)
+def test_a_bad_card_is_one_clear_line_and_status_2(nic, says):
+    done = run("hello.elf", "--nic", nic)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+
+
+def test_a_tap_that_cannot_be_opened_is_status_4_with_the_command_that_makes_one(tmp_path):
+    done = run("hello.elf", "--nic", "e1000,backend=tap:lo")
+    assert done.returncode == 4
+    assert "ip tuntap add lo" in done.stderr
+    assert done.stderr.count("\n") == 1
