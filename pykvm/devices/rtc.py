@@ -16,8 +16,10 @@ from collections.abc import Callable
 from pykvm.devices import rtc_registers as r
 from pykvm.interfaces import EventLoop, IrqLine, State, Timer
 
-_SET, _PIE, _AIE, _UIE, _BINARY, _24H = 0x80, 0x40, 0x20, 0x10, 0x04, 0x02
-_IRQF, _PF, _AF, _UF = 0x80, 0x40, 0x20, 0x10
+_SET, _PIE, _AIE, _UIE, _BINARY, _24H = (
+    r.B[name].mask for name in ("SET", "PIE", "AIE", "UIE", "DM", "24H")
+)
+_IRQF, _PF, _AF, _UF = (r.C[name].mask for name in ("IRQF", "PF", "AF", "UF"))
 _PM = 0x80
 _ANY = 0xC0  # an alarm cell with both top bits set matches every value
 _SECOND_NS = 1_000_000_000

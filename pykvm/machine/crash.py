@@ -22,7 +22,7 @@ _SUBERRORS = {
     3: "KVM could not deliver an event to the guest",
     4: "the hardware left the guest for a reason that KVM does not know",
 }
-_CR0_PE, _RFLAGS_VM, _EFER_LMA = 1 << 0, 1 << 17, 1 << 10
+_CR0_PE, _CR0_PG, _RFLAGS_VM, _EFER_LMA = 1 << 0, 1 << 31, 1 << 17, 1 << 10
 
 
 def crashed(thread: VcpuThread) -> Outcome:
@@ -101,6 +101,7 @@ def _outcome(thread: VcpuThread, reason: str, regs: Any = None, sregs: Any = Non
         recent=tuple(_recent(thread)),
         devices={device.name: device.state() for device in machine.board.devices},
         code_is_mapped=bool(code.after),
+        stack_is_mapped=_is_ram(thread, sregs, sregs.ss.base * _uses_ss_base(sregs) + regs.rsp - 8),
     )
     return Outcome(f"the guest crashed: {reason}", status=CRASH_STATUS, report=report)
 
@@ -111,6 +112,22 @@ def _mode(sregs: Any, rflags: int) -> str:
     if sregs.efer & _EFER_LMA:
         return "long" if sregs.cs.l else "compatibility"
     return "virtual-8086" if rflags & _RFLAGS_VM else "protected"
+
+
+def _uses_ss_base(sregs: Any) -> bool:
+    """64-bit code has flat segments."""
+    return not (sregs.efer & _EFER_LMA and sregs.cs.l)
+
+
+def _is_ram(thread: VcpuThread, sregs: Any, linear: int) -> bool:
+    """Whether a linear address leads to RAM."""
+    linear &= (1 << 64) - 1
+    physical = thread.vcpu.translate(linear) if sregs.cr0 & _CR0_PG else linear
+    try:
+        thread.machine.memory.read(-1 if physical is None else physical, 1)
+    except GuestMemoryError:
+        return False
+    return True
 
 
 def _segment(s: Any) -> Segment:

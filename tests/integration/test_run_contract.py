@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -226,4 +225,10 @@ def test_many_timeouts_leave_no_process_behind(image):
     for process in processes:
         process.communicate(timeout=30)
         assert process.returncode == 124
-    time.sleep(0)
+
+
+def test_a_stack_outside_ram_is_named_as_the_cause(image):
+    # mov rsp, 0xd0000000; ud2
+    done = run("run", image(bytes.fromhex("bc000000d0 0f0b")))
+    assert done.returncode == 6
+    assert b"the stack at RSP 0xd0000000 is not in RAM" in done.stderr

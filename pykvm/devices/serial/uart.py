@@ -15,17 +15,24 @@ from collections import deque
 
 from pykvm.devices.serial import registers as r
 from pykvm.interfaces import CharBackend, IrqLine, State
+from pykvm.registers import Register
 
 FIFO_SIZE = 16
 _TRIGGERS = (1, 4, 8, 14)
 
-_DR, _OE, _BI, _THRE_TEMT = 0x01, 0x02, 0x10, 0x60
-_ERRORS = 0x1E
-_ERBFI, _ETBEI, _ELSI, _EDSSI = 0x1, 0x2, 0x4, 0x8
-_DTR, _RTS, _OUT1, _OUT2, _LOOP = 0x01, 0x02, 0x04, 0x08, 0x10
-_DLAB, _BREAK = 0x80, 0x40
-_WIRED = 0xB0  # CTS, DSR and DCD: the other end is always there
-_RI = 0x40
+
+def _masks(register: Register, names: str) -> list[int]:
+    return [register[name].mask for name in names.split()]
+
+
+_DR, _OE, _PE, _FE, _BI, _LSR_THRE, _TEMT = _masks(r.LSR, "DR OE PE FE BI THRE TEMT")
+_THRE_TEMT = _LSR_THRE | _TEMT
+_ERRORS = _OE | _PE | _FE | _BI
+_ERBFI, _ETBEI, _ELSI, _EDSSI = _masks(r.IER, "ERBFI ETBEI ELSI EDSSI")
+_DTR, _RTS, _OUT1, _OUT2, _LOOP = _masks(r.MCR, "DTR RTS OUT1 OUT2 LOOP")
+_DLAB, _BREAK = _masks(r.LCR, "DLAB BREAK")
+_WIRED = r.MSR.reset  # CTS, DSR and DCD: the other end is always there
+_RI = r.MSR["RI"].mask
 _NONE, _LINE, _DATA, _TIMEOUT, _THRE, _MODEM = 0x1, 0x6, 0x4, 0xC, 0x2, 0x0
 
 
