@@ -1,8 +1,9 @@
 """The terminal: the guest's serial port on standard input and output.
 
 On a terminal, input is raw, so that the guest sees every key; Ctrl-A is the escape key then:
-Ctrl-A x quits, Ctrl-A h helps, Ctrl-A Ctrl-A sends one Ctrl-A. Anything else on standard input (a
-pipe, a file) goes to the guest as it is, and its end is just the end of the input.
+Ctrl-A x quits, Ctrl-A h helps, Ctrl-A c sends Ctrl-C, which typed alone ends pykvm, and Ctrl-A
+Ctrl-A sends one Ctrl-A. Anything else on standard input (a pipe, a file) goes to the guest as it
+is, and its end is just the end of the input.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from pykvm.backends.patient import PatientWriter
 from pykvm.interfaces import CharReceiver, EventLoop
 
 _ESCAPE = 0x01
-_HELP = "Ctrl-A x quits, Ctrl-A h shows this, Ctrl-A Ctrl-A sends Ctrl-A"
+_CTRL_C = 0x03
+_DISABLED = b"\0"  # _POSIX_VDISABLE
+_HELP = "Ctrl-A x quits, Ctrl-A c sends Ctrl-C, Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A h shows this"
 
 
 class RawTerminal:
@@ -33,6 +36,10 @@ class RawTerminal:
         # Output stays cooked, so that pykvm's own lines and a guest's bare \n look right.
         mode = termios.tcgetattr(fd)
         mode[1] = self._before[1] if self._before else mode[1]
+        # Ctrl-C still ends pykvm, as it ends anything else; Ctrl-Z and Ctrl-\\ are the guest's.
+        mode[3] |= termios.ISIG
+        for key in (termios.VQUIT, termios.VSUSP):
+            mode[6][key] = _DISABLED
         termios.tcsetattr(fd, termios.TCSANOW, mode)
         atexit.register(self.restore)
 
@@ -136,6 +143,8 @@ class StdioBackend:
                 self._on_quit()
             elif key in b"hH?":
                 self._say(_HELP)
+            elif key in b"cC":
+                out.append(_CTRL_C)
             elif key == _ESCAPE:
                 out.append(key)
         return bytes(out)

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.kvm
 
 ECHO = bytes.fromhex("66bafd03 ec a801 74fb 66baf803 ec ee ebef")  # echoes COM1 for ever
 PROMPT = bytes.fromhex("66baf803 b03e ee")  # prints ">"
+SPIN = bytes.fromhex("fa ebfe")
 UD2 = bytes.fromhex("0f0b")
 EXIT = bytes.fromhex("31c0 e6f4")
 
@@ -33,11 +34,13 @@ def start(tmp_path, terminal):
     near, far = terminal
     processes = []
 
-    def start(code, *args):
+    def start(code, *args, controlling=False):
+        # with ``controlling`` the far side is the new session's own terminal
+        prefix = ["setsid", "--ctty"] if controlling else []
         image = tmp_path / "guest.bin"
         image.write_bytes(PROMPT + code)
         process = subprocess.Popen(
-            [sys.executable, "-m", "pykvm", "run", str(image), *args],
+            [*prefix, sys.executable, "-m", "pykvm", "run", str(image), *args],
             stdin=far, stdout=far, stderr=subprocess.PIPE,
         )  # fmt: skip
         processes.append(process)
@@ -59,14 +62,23 @@ def read(fd, until, seconds=20):
 
 
 def is_raw(fd):
-    return not termios.tcgetattr(fd)[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
+    return not termios.tcgetattr(fd)[3] & (termios.ICANON | termios.ECHO)
 
 
 def test_typed_keys_reach_the_guest_and_come_back(terminal, start):
     start(ECHO)
     assert is_raw(terminal[1])
-    os.write(terminal[0], b"hey\x03")  # even Ctrl-C is the guest's
-    assert read(terminal[0], b"hey\x03") == b"hey\x03"
+    os.write(terminal[0], b"hey\x1a\x1c\x01c")  # Ctrl-Z, Ctrl-\\, and a quoted Ctrl-C
+    assert read(terminal[0], b"\x03") == b"hey\x1a\x1c\x03"
+
+
+def test_ctrl_c_typed_on_the_terminal_ends_any_guest(terminal, start):
+    before = termios.tcgetattr(terminal[1])
+    process = start(SPIN, controlling=True)
+    os.write(terminal[0], b"\x03")
+    process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGINT
+    assert termios.tcgetattr(terminal[1]) == before
 
 
 def test_ctrl_a_x_quits_with_130_and_the_terminal_is_itself_again(terminal, start):
