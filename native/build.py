@@ -15,8 +15,8 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).parent
-SOURCES = ["guestmem.c", "bus.c", "vcpu.c"]
-HEADERS = ["guestmem.h", "bus.h", "vcpu.h"]
+SOURCES = ["guestmem.c", "bus.c", "vcpu.c", "e1000_tx.c"]
+HEADERS = ["guestmem.h", "bus.h", "vcpu.h", "e1000_tx.h"]
 
 # The ioctls that pykvm issues; numbers come from the header.
 IOCTLS = [

@@ -150,6 +150,11 @@ class NetBackend(Protocol):
     offloads: Offload
     """What the host side finishes by itself when ``send`` is given a header that asks for it."""
 
+    @property
+    def native_fd(self) -> int | None:
+        """For C: a descriptor that takes a frame behind its virtio-net header in one ``writev``;
+        -1 where frames may just be forgotten; None where only ``send`` will do."""
+
     def connect(self, receiver: NetReceiver) -> None:
         """Start to deliver frames to ``receiver``."""
 

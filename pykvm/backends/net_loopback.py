@@ -10,6 +10,7 @@ class LoopbackNet:
     """The ``loopback`` network backend. What the receiver has no room for is its to count."""
 
     offloads = Offload.NONE
+    native_fd: int | None = None
 
     def __init__(self) -> None:
         self._receiver: NetReceiver | None = None

@@ -10,6 +10,7 @@ class NullNet:
     """The ``null`` network backend; it takes every offload, since nobody looks."""
 
     offloads = Offload.CSUM | Offload.TSO4 | Offload.TSO6
+    native_fd: int | None = -1
 
     def connect(self, receiver: NetReceiver) -> None:
         """Nothing will be delivered."""

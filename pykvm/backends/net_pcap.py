@@ -25,6 +25,7 @@ class PcapBackend:
     """
 
     offloads = Offload.NONE
+    native_fd: int | None = None
 
     def __init__(self, inner: NetBackend, path: str) -> None:
         from dpkt import pcapng

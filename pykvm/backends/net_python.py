@@ -24,6 +24,7 @@ class PythonNet:
     """Raises UsageError when the callable cannot be found; what it raises later is its bug."""
 
     offloads = Offload.NONE
+    native_fd: int | None = None
 
     def __init__(self, spec: str) -> None:
         self._answer = _load(spec)

@@ -20,6 +20,7 @@ class StreamNet:
     """A connected peer. When it is slow, frames are dropped whole; when it is gone, all are."""
 
     offloads = Offload.NONE
+    native_fd: int | None = None
 
     def __init__(self, loop: EventLoop, peer: socket.socket | None = None) -> None:
         self._loop = loop

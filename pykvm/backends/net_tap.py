@@ -56,6 +56,10 @@ class TapNet:
                 f"sudo ip tuntap add {name or 'tap0'} mode tap user $USER"
             ) from error
 
+    @property
+    def native_fd(self) -> int | None:
+        return self._fd
+
     def connect(self, receiver: NetReceiver) -> None:
         self._receiver = receiver
         self.resume()

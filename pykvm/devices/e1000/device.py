@@ -211,6 +211,11 @@ class E1000:
             raise DeviceError(result.errors[0])
 
     @property
+    def pads(self) -> bool:
+        """Whether short frames are padded to the shortest that Ethernet has."""
+        return bool(self.get("TCTL") & r.TCTL["PSP"].mask)
+
+    @property
     def looped(self) -> bool:
         """Whether what is sent comes back inside the card."""
         return r.RCTL["LBM"].get(self.get("RCTL")) == _LBM_MAC or self.phy.looped

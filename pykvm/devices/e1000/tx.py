@@ -87,8 +87,11 @@ class TransmitRing:
         self.context = Context()
         self.packet = Packet()
 
-    def walk(self, base: int, length: int, head: int, tail: int) -> Result:
-        """Consume descriptors from ``head`` up to ``tail``; ``length`` is the ring's size in bytes.
+    def walk(
+        self, base: int, length: int, head: int, tail: int, *, one_frame: bool = False
+    ) -> Result:
+        """Consume descriptors from ``head`` up to ``tail``, or only to the end of a frame;
+        ``length`` is the ring's size in bytes.
 
         Registers that make no ring (a head or tail beyond it) leave everything as it is.
         """
@@ -111,6 +114,8 @@ class TransmitRing:
                 result.errors.append(str(error))
                 return result
             result.head = (result.head + 1) % count
+            if one_frame and command & EOP and not _is_context(raw):
+                break
         return result
 
     def _consume(self, raw: bytes, result: Result) -> int:
@@ -118,7 +123,7 @@ class TransmitRing:
         command = raw[11]
         if not command & DEXT:
             return self._legacy(raw, result)
-        if raw[10] >> 4 == _TYPE_DATA:
+        if not _is_context(raw):
             return self._data(raw, result)
         *offsets, word, _, hdrlen, mss = _CONTEXT.unpack(raw)
         self.context = Context(*offsets)
@@ -212,6 +217,10 @@ class TransmitRing:
         self.context = Context(**state["context"])
         self.packet = Packet(**state["packet"])
         self.packet.data = bytearray(self.packet.data)
+
+
+def _is_context(raw: bytes) -> bool:
+    return bool(raw[11] & DEXT) and raw[10] >> 4 != _TYPE_DATA
 
 
 def insert(frame: bytearray, start: int, end: int, at: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pykvm.devices.pci.config import ConfigSpace
 from pykvm.errors import DeviceError
 from pykvm.memory import GuestMemory
@@ -14,8 +16,17 @@ class BusMaster:
         self._config = config
         self._memory = memory
 
+    @property
+    def allowed(self) -> bool:
+        """Whether the guest lets the function master the bus now."""
+        return self._config.may("MASTER")
+
+    def native(self) -> Any:
+        """The same memory for C; whoever uses it asks ``allowed`` first."""
+        return self._memory.native()
+
     def _open(self) -> GuestMemory:
-        if not self._config.may("MASTER"):
+        if not self.allowed:
             raise DeviceError("DMA while COMMAND forbids the function to master the bus")
         return self._memory
 

@@ -59,6 +59,7 @@ class Pending:
 class Cable:
     def __init__(self):
         self.offloads = Offload.NONE
+        self.native_fd = None
         self.sent = []
         self.headers = []
         self.resumed = 0
