@@ -114,6 +114,7 @@ def test_every_frame_reaches_the_guest_once_in_order_and_unchanged(namespace, si
             wire.send(numbered(number, size))
             # The TAP's queue drops what it has no room for: stay well below its length.
             while number % 1000 == 0 and number - taken(counters) > QUEUE // 2:
+                assert process.poll() is None, "pykvm ended before it had taken every frame"
                 time.sleep(0.001)
         out, err = process.communicate(timeout=120)
         assert process.returncode == 1, out + err
