@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from pykvm.registers import Field, Register
-
-
-def _bits(text: str) -> tuple[Field, ...]:
-    fields = []
-    for word in text.split():
-        name, lsb, *width = word.split(":")
-        fields.append(Field(name, int(lsb), int(width[0]) if width else 1))
-    return tuple(fields)
-
+from pykvm.registers import Register, fields
 
 RFLAGS = Register(
     "RFLAGS", 0, 8,
-    fields=_bits("CF:0 PF:2 AF:4 ZF:6 SF:7 TF:8 IF:9 DF:10 OF:11 IOPL:12:2 NT:14 RF:16 VM:17 AC:18"
+    fields=fields("CF:0 PF:2 AF:4 ZF:6 SF:7 TF:8 IF:9 DF:10 OF:11 IOPL:12:2 NT:14 RF:16 VM:17 AC:18"
                  " VIF:19 VIP:20 ID:21"),
 )  # fmt: skip
 CR0 = Register(
-    "CR0", 0, 8, fields=_bits("PE:0 MP:1 EM:2 TS:3 ET:4 NE:5 WP:16 AM:18 NW:29 CD:30 PG:31")
+    "CR0", 0, 8, fields=fields("PE:0 MP:1 EM:2 TS:3 ET:4 NE:5 WP:16 AM:18 NW:29 CD:30 PG:31")
 )
 CR4 = Register(
     "CR4", 0, 8,
-    fields=_bits("VME:0 PVI:1 TSD:2 DE:3 PSE:4 PAE:5 MCE:6 PGE:7 PCE:8 OSFXSR:9 OSXMMEXCPT:10"
+    fields=fields("VME:0 PVI:1 TSD:2 DE:3 PSE:4 PAE:5 MCE:6 PGE:7 PCE:8 OSFXSR:9 OSXMMEXCPT:10"
                  " UMIP:11 LA57:12 VMXE:13 SMXE:14 FSGSBASE:16 PCIDE:17 OSXSAVE:18 SMEP:20 SMAP:21"
                  " PKE:22"),
 )  # fmt: skip
-EFER = Register("EFER", 0, 8, fields=_bits("SCE:0 LME:8 LMA:10 NXE:11 SVME:12"))
+EFER = Register("EFER", 0, 8, fields=fields("SCE:0 LME:8 LMA:10 NXE:11 SVME:12"))
 
 EXCEPTIONS = {
     0: "#DE divide error",

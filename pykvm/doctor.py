@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pykvm.boot.plan import Mode
 from pykvm.errors import PykvmError
 from pykvm.kvm.abi import lib
 from pykvm.kvm.system import Kvm
 from pykvm.kvm.vm import Vm
+from pykvm.machine import cpu
 from pykvm.memory import GuestMemory
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -106,12 +108,7 @@ def _first_instruction() -> Check:
         with Kvm() as kvm, GuestMemory(1 << 16) as memory, Vm(kvm, memory) as vm:
             memory.write(0x1000, b"\xe6\x80")  # out 0x80, al
             vcpu = vm.create_vcpu()
-            sregs = vcpu.get_sregs()
-            sregs.cs.base = sregs.cs.selector = 0
-            vcpu.set_sregs(sregs)
-            regs = vcpu.get_regs()
-            regs.rip, regs.rflags = 0x1000, 2
-            vcpu.set_regs(regs)
+            cpu.start(vcpu, Mode.REAL, 0x1000)
             left = lib.pk_vcpu_run(vcpu.native, 0)
             reason = int(vcpu.run_state.exit_reason)
         if left == lib.PK_OTHER and reason == lib.KVM_EXIT_IO:

@@ -72,6 +72,15 @@ class Field:
         return self.name if self.width == 1 else f"{self.name}={bits:#x}"
 
 
+def fields(text: str) -> tuple[Field, ...]:
+    """``NAME:lsb`` and ``NAME:lsb:width`` words as fields, for registers of many plain bits."""
+    made = []
+    for word in text.split():
+        name, lsb, *width = word.split(":")
+        made.append(Field(name, int(lsb), int(width[0]) if width else 1))
+    return tuple(made)
+
+
 @dataclass(frozen=True)
 class Register:
     """One register: ``size`` bytes at ``offset`` in the device's window, ``reset`` after power-on.

@@ -4,7 +4,7 @@ clause 22, for registers 0 to 15).
 
 from __future__ import annotations
 
-from pykvm.registers import Access, Field, Register, RegisterMap
+from pykvm.registers import Access, Register, RegisterMap, fields
 
 ADDRESS = 1
 
@@ -12,11 +12,7 @@ ADDRESS = 1
 def _r(
     name: str, number: int, access: Access = Access.RW, reset: int = 0, bits: str = ""
 ) -> Register:
-    fields = []
-    for word in bits.split():
-        field, lsb, *width = word.split(":")
-        fields.append(Field(field, int(lsb), int(width[0]) if width else 1))
-    return Register(name, number * 2, 2, access, reset, tuple(fields))
+    return Register(name, number * 2, 2, access, reset, fields(bits))
 
 
 PCTRL = _r("PCTRL", 0, reset=0x1140,

@@ -4,16 +4,7 @@ Ethernet Controllers Software Developer's Manual (317453) has them.
 
 from __future__ import annotations
 
-from pykvm.registers import Access, Field, Register, RegisterMap
-
-
-def _bits(text: str) -> tuple[Field, ...]:
-    """``NAME:lsb[:width]`` words as fields."""
-    fields = []
-    for word in text.split():
-        name, lsb, *width = word.split(":")
-        fields.append(Field(name, int(lsb), int(width[0]) if width else 1))
-    return tuple(fields)
+from pykvm.registers import Access, Register, RegisterMap, fields
 
 
 def _r(
@@ -21,7 +12,7 @@ def _r(
     count: int = 1, stride: int = 4, doc: str = "",
 ) -> Register:  # fmt: skip
     return Register(
-        name, offset, 4, access, reset, _bits(bits), count=count,
+        name, offset, 4, access, reset, fields(bits), count=count,
         stride=stride if count > 1 else 0, doc=doc,
     )  # fmt: skip
 

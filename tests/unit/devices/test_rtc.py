@@ -8,51 +8,10 @@ from hypothesis import strategies as st
 
 from pykvm.devices import rtc_registers as r
 from pykvm.devices.rtc import Rtc
+from tests.support.fakes import Clock, Line
 
 SECOND = 1_000_000_000
 NOON = timegm((2026, 11, 24, 13, 45, 58, 0, 0, 0))  # a Tuesday
-
-
-class Line:
-    level = False
-    rises = 0
-
-    def set(self, level):
-        self.rises += level and not self.level
-        self.level = level
-
-
-class Clock:
-    def __init__(self):
-        self.now, self.timers = 0, []
-
-    def now_ns(self):
-        return self.now
-
-    def call_at(self, when, callback):
-        timer = Pending(when, callback)
-        self.timers.append(timer)
-        return timer
-
-    def advance(self, ns):
-        end = self.now + ns
-        while due := [t for t in self.live() if t.when <= end]:
-            timer = min(due, key=lambda t: t.when)
-            self.now = max(self.now, timer.when)
-            self.timers.remove(timer)
-            timer.callback()
-        self.now = end
-
-    def live(self):
-        return [t for t in self.timers if t.callback]
-
-
-class Pending:
-    def __init__(self, when, callback):
-        self.when, self.callback = when, callback
-
-    def cancel(self):
-        self.callback = None
 
 
 class Bench:

@@ -8,17 +8,11 @@ from hypothesis import strategies as st
 
 from pykvm.devices.serial import Uart16550
 from pykvm.devices.serial.registers import REGISTERS
+from tests.support.fakes import Line
 
 RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR = range(8)
 NONE, LINE, DATA, TIMEOUT, THRE, MODEM = 0x1, 0x6, 0x4, 0xC, 0x2, 0x0
 OUT2, LOOP = 0x08, 0x10
-
-
-class Line:
-    level = False
-
-    def set(self, level):
-        self.level = level
 
 
 class Wire:

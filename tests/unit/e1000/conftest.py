@@ -9,51 +9,11 @@ from pykvm.devices.e1000 import registers as r
 from pykvm.errors import DeviceError
 from pykvm.memory import GuestMemory
 from pykvm.net.vnet import Offload
+from tests.support.fakes import Clock, Line
 
 TX_RING, RX_RING, TX_BUFFERS, RX_BUFFERS = 0x10000, 0x11000, 0x20000, 0x80000
 MAC = bytes.fromhex("525400123456")
 EOP, IC, TSE, RS, DEXT, VLE, IDE = 0x01, 0x04, 0x04, 0x08, 0x20, 0x40, 0x80
-
-
-class Line:
-    def __init__(self):
-        self.level = False
-        self.rises = 0
-
-    def set(self, level):
-        self.rises += level and not self.level
-        self.level = level
-
-
-class Clock:
-    """An event loop whose time moves when a test says so."""
-
-    def __init__(self):
-        self.now = 0
-        self.timers = []
-
-    def now_ns(self):
-        return self.now
-
-    def call_at(self, when, callback):
-        timer = Pending(when, callback)
-        self.timers.append(timer)
-        return timer
-
-    def advance(self, ns):
-        self.now += ns
-        for timer in [t for t in self.timers if t.when <= self.now]:
-            self.timers.remove(timer)
-            if timer.callback is not None:
-                timer.callback()
-
-
-class Pending:
-    def __init__(self, when, callback):
-        self.when, self.callback = when, callback
-
-    def cancel(self):
-        self.callback = None
 
 
 class Cable:
