@@ -38,8 +38,8 @@ Say = Callable[[str], None]
 class Machine:
     """A PC described by ``config``, ready to ``run`` once. A context manager.
 
-    ``say`` receives pykvm's own lines for the user, ``tracer`` the events; without one, watching
-    costs nothing.
+    ``say`` receives pykvm's own lines for the user, ``tracer`` the events; one without sinks (they
+    may be added as late as in ``add``) costs nothing.
     ``serial`` takes the place of the backend that ``config.serial`` names. ``add`` is called with
     the finished board, to plug in devices of one's own.
     Raises UsageError, ImageError or HostError; nothing stays open then.
@@ -149,7 +149,9 @@ class Machine:
     def _start_cpus(self, kvm: Kvm) -> None:
         install_kick()
         supported = kvm.supported_cpuid()
-        observer = Observer(self, self.tracer) if self.tracer is not None else None
+        observer = None
+        if self.tracer is not None and self.tracer.enabled:
+            observer = Observer(self, self.tracer)
         self.threads: list[VcpuThread] = []
         for number in range(self.config.cpus):
             vcpu = self.vm.create_vcpu()

@@ -91,3 +91,13 @@ def test_a_trace_file_that_cannot_be_written_is_one_line(image):
     done = run(image("f4"), "--debug", "--trace-file", "/nonexistent/x")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+def test_a_tracer_without_sinks_leaves_exits_to_the_native_side(image):
+    from pykvm.machine import Config, Machine
+    from pykvm.trace.recorder import Tracer
+
+    config = Config(image=str(image("31c0 e6f4")), serial="null", timeout=20)
+    with Machine(config, tracer=Tracer(warn=print)) as machine:
+        assert machine.threads[0].observer is None
+        assert machine.run().status == 1
