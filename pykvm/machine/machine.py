@@ -59,6 +59,7 @@ class Machine:
         self.tracer = tracer
         self.lock = threading.Lock()
         self.outcome: Outcome | None = None
+        self.threads: list[VcpuThread] = []
         self._blamed: set[str] = set()
         self._gsis: dict[int, Gsi] = {}
         self.started_ns = time.monotonic_ns()
@@ -152,7 +153,6 @@ class Machine:
         observer = None
         if self.tracer is not None and self.tracer.enabled:
             observer = Observer(self, self.tracer)
-        self.threads: list[VcpuThread] = []
         for number in range(self.config.cpus):
             vcpu = self.vm.create_vcpu()
             vcpu.set_cpuid(cpu.cpuid(supported, number, self.config.cpus))
