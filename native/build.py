@@ -15,8 +15,12 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).parent
-SOURCES = ["guestmem.c", "bus.c", "vcpu.c", "e1000_tx.c"]
-HEADERS = ["guestmem.h", "bus.h", "vcpu.h", "e1000_tx.h"]
+SOURCES = [
+    "guestmem.c", "bus.c", "vcpu.c", "inet.c", "irqline.c",
+    "e1000.c", "e1000_irq.c", "e1000_tx.c", "e1000_rx.c",
+]  # fmt: skip
+HEADERS = ["guestmem.h", "bus.h", "vcpu.h", "irqline.h", "e1000.h"]
+PRIVATE = ["inet.h", "e1000_card.h"]
 
 # The ioctls that pykvm issues; numbers come from the header.
 IOCTLS = [
@@ -209,7 +213,7 @@ ffibuilder.set_source(
     PREAMBLE + "".join(f'#include "{header}"\n' for header in HEADERS),
     sources=[f"native/{source}" for source in SOURCES],
     include_dirs=["native"],
-    depends=[f"native/{name}" for name in [*SOURCES, *HEADERS, "build.py"]],
+    depends=[f"native/{name}" for name in [*SOURCES, *HEADERS, *PRIVATE, "build.py"]],
     extra_compile_args=flags,
     extra_link_args=["-pthread", *os.environ.get("PYKVM_LDFLAGS", "").split()],
 )

@@ -12,16 +12,20 @@ MAX_MEMORY = 1 << 40
 MAX_CPUS = 64
 MAX_NICS = 8
 NIC_MODELS = ("e1000",)
+NIC_OPTIONS = ("backend", "mac", "pcap", "engine")
+ENGINES = ("native", "vcpu", "python")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NicConfig:
-    """One network card. ``mac`` None is one of pykvm's own; ``pcap`` is a file to record to."""
+    """One network card. ``mac`` None is one of pykvm's own; ``pcap`` is a file to record to;
+    ``engine`` is what moves its frames, None the fastest that can."""
 
     model: str
     backend: str = "null"
     mac: bytes | None = None
     pcap: str | None = None
+    engine: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> NicConfig:
@@ -32,15 +36,21 @@ class NicConfig:
         values: dict[str, str] = {}
         for option in options:
             key, equals, value = option.partition("=")
-            if key not in ("backend", "mac", "pcap") or not equals or not value:
-                raise UsageError(f"--nic: {option!r}; it takes backend=B, mac=M and pcap=FILE")
+            if key not in NIC_OPTIONS or not equals or not value:
+                raise UsageError(
+                    f"--nic: {option!r}; it takes backend=B, mac=M, pcap=FILE and engine=E"
+                )
             if key in values:
                 raise UsageError(f"--nic: {key} is given twice")
             values[key] = value
         mac = _mac(values["mac"]) if "mac" in values else None
+        engine = values.get("engine")
+        if engine is not None and engine not in ENGINES:
+            raise UsageError(f"--nic: no engine {engine!r}; it takes {', '.join(ENGINES)}")
         return cls(
-            model=model, backend=values.get("backend", "null"), mac=mac, pcap=values.get("pcap")
-        )
+            model=model, backend=values.get("backend", "null"), mac=mac, pcap=values.get("pcap"),
+            engine=engine,
+        )  # fmt: skip
 
 
 def _mac(text: str) -> bytes:

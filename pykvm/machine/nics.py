@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pykvm.backends.net import open_net_backend
 from pykvm.devices.e1000 import E1000
+from pykvm.devices.e1000.engines import named
+from pykvm.errors import UsageError
 from pykvm.interfaces import NetBackend
 from pykvm.machine.pci import gsi_of
 from pykvm.trace.events import DeviceEvent
@@ -33,10 +36,15 @@ def plug_nics(machine: Machine, stack: ExitStack) -> None:
 
             backend = PcapBackend(backend, nic.pcap)
             stack.callback(_close, machine, backend)
+        if nic.engine in ("native", "vcpu") and backend.native_fd is None:
+            raise UsageError(f"--nic: engine={nic.engine} needs the backend null or tap, no pcap")
         card = E1000(
             name, mac, irq=machine.irq(name, gsi_of(slot)), loop=machine.loop,
             memory=machine.memory, backend=backend, trace=_trace(machine, name),
+            engine=named(nic.engine) if nic.engine else None,
+            report=partial(machine.device_error, name),
         )  # fmt: skip
+        stack.callback(card.close)
         machine.pci.plug(slot, card)
 
 

@@ -8,7 +8,7 @@ would overlap another, or leave its space, answers nothing until it is moved aga
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from pykvm.bus import Range
 from pykvm.devices.pci import registers as r
@@ -32,6 +32,8 @@ class Function(Protocol):
     config: ConfigSpace
     windows: Mapping[int, Device]
     """By BAR index: what answers there."""
+    answers: Mapping[int, tuple[Any, Any]]
+    """By BAR index: C's own answer (``bus.Range.native``), where there is one."""
 
     def config_changed(self) -> None:
         """The guest wrote the configuration space."""
@@ -61,7 +63,10 @@ class PciBus:
         self._bridge.plug(slot, function)
         self._functions.append((slot, function))
         for bar in function.config.bars:
-            window = Range(0, bar.size, function.windows[bar.index], number=len(self._board.ranges))
+            window = Range(
+                0, bar.size, function.windows[bar.index], number=len(self._board.ranges),
+                native=function.answers.get(bar.index),
+            )  # fmt: skip
             self._board.ranges.append(window)
             self._windows.append((function, bar, window))
             if window.device not in self._board.devices:

@@ -8,9 +8,8 @@ packet starts the first anew, the second bounds the whole wait.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from pykvm.devices.e1000.registers import Cause
+from pykvm.devices.e1000.engine import Cells
 from pykvm.interfaces import EventLoop, IrqLine, Timer
 
 _ITR_UNIT_NS = 256
@@ -51,53 +50,60 @@ class DelayTimer:
 
 
 class Interrupts:
-    """``on_raise(causes)`` is told of every rise of the line, for the trace."""
+    """ICR, IMS and ITR are ``cells``'. ``on_raise(causes)`` is told of every rise of the line, for
+    the trace."""
 
     def __init__(
-        self, irq: IrqLine, loop: EventLoop, on_raise: Callable[[int], None] | None = None
-    ) -> None:
+        self, cells: Cells, irq: IrqLine, loop: EventLoop,
+        on_raise: Callable[[int], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._cells = cells
         self._irq = irq
         self._loop = loop
         self.on_raise = on_raise
-        self.icr = self.ims = self.itr = 0
         self._next_ns = 0  # before that time the line may not rise again
         self._held: Timer | None = None
         self._level = False
 
     def reset(self) -> None:
-        self.icr = self.ims = self.itr = self._next_ns = 0
+        """The cells were set anew."""
+        self._next_ns = 0
         if self._held is not None:
             self._held.cancel()
             self._held = None
         self.update()
 
+    def _change(self, name: str, *, set: int = 0, clear: int = 0) -> None:
+        self._cells.put(name, (self._cells.get(name) | set) & ~clear)
+        self.update()
+
     def cause(self, bits: int) -> None:
         """Record causes."""
-        self.icr |= bits
-        self.update()
+        self._change("ICR", set=bits)
 
     def read_icr(self) -> int:
         """Reading clears."""
-        value, self.icr = self.icr, 0
-        self.update()
+        value = self._cells.get("ICR")
+        self._change("ICR", clear=value)
         return value
 
     def clear(self, bits: int) -> None:
         """Writing 1 to ICR clears."""
-        self.icr &= ~bits
-        self.update()
+        self._change("ICR", clear=bits)
 
     def set_mask(self, bits: int) -> None:
-        self.ims |= bits & Cause.ALL
-        self.update()
+        self._change("IMS", set=bits)
 
     def clear_mask(self, bits: int) -> None:
-        self.ims &= ~bits
-        self.update()
+        self._change("IMS", clear=bits)
+
+    @property
+    def _unmasked(self) -> int:
+        return self._cells.get("ICR") & self._cells.get("IMS")
 
     def update(self) -> None:
         """Let the line follow the registers, as far as ITR allows."""
-        wanted = bool(self.icr & self.ims)
+        wanted = bool(self._unmasked)
         if wanted and not self._level:
             self._rise()
         elif not wanted and self._level:
@@ -112,18 +118,11 @@ class Interrupts:
             self._held = self._loop.call_at(self._next_ns, self._release)
             return
         self._level = True
-        self._next_ns = now + self.itr * _ITR_UNIT_NS
+        self._next_ns = now + self._cells.get("ITR") * _ITR_UNIT_NS
         if self.on_raise is not None:
-            self.on_raise(self.icr & self.ims)
+            self.on_raise(self._unmasked)
         self._irq.set(True)
 
     def _release(self) -> None:
         self._held = None
-        self.update()
-
-    def state(self) -> dict[str, Any]:
-        return {"icr": self.icr, "ims": self.ims, "itr": self.itr}
-
-    def restore(self, state: Any) -> None:
-        self.icr, self.ims, self.itr = state["icr"], state["ims"], state["itr"]
         self.update()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-
 from pykvm.devices.e1000.registers import STATISTICS, STATISTICS_BASE, STATISTICS_WIDE
 
 _INDEX = {name: n for n, name in enumerate(STATISTICS) if name != "_"}
@@ -13,13 +11,12 @@ _TOP = 0xFFFF_FFFF
 
 
 class Counters:
-    """All of them, by name. 32-bit ones stick at their highest value, 64-bit ones wrap."""
+    """All of them, by name, in the register window's ``cells``. 32-bit ones stick at their highest
+    value, 64-bit ones wrap."""
 
-    def __init__(self) -> None:
-        self.cells = array("I", bytes(4 * len(STATISTICS)))
-
-    def reset(self) -> None:
-        self.cells = array("I", bytes(4 * len(STATISTICS)))
+    def __init__(self, cells: memoryview) -> None:
+        first = STATISTICS_BASE // 4
+        self.cells = cells[first : first + len(STATISTICS)]
 
     def add(self, name: str, amount: int = 1) -> None:
         """Count; ``GORC``, ``GOTC``, ``TOR`` and ``TOT`` are the 64-bit ones."""

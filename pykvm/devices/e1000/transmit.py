@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pykvm.devices.e1000 import registers as r
-from pykvm.devices.e1000.fasttx import FastPath
 from pykvm.devices.e1000.tx import Result, TransmitRing
 from pykvm.net.checksum import fold
 from pykvm.net.segment import Layout, segments, set_lengths
 from pykvm.net.vnet import GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, Offload, VnetHeader
 
 if TYPE_CHECKING:
-    from pykvm.devices.e1000.device import E1000
+    from pykvm.devices.e1000.reference import ReferenceEngine
 
 _MIN_FRAME = 60
 _MAX_GSO = 65535
@@ -22,35 +21,15 @@ _MAX_GSO = 65535
 class Transmitter:
     """Drives the ring walk with the card's registers and sends what it yields."""
 
-    def __init__(self, card: E1000) -> None:
+    def __init__(self, card: ReferenceEngine) -> None:
         self._card = card
-        self._ring = TransmitRing(card.dma)
-        self._fast: FastPath | None = None
+        self._ring = TransmitRing(card.around.dma)
 
     def run(self) -> Result:
-        """Everything between TDH and TDT: by C as far as it goes, the rest by the reference."""
-        fast = self._fast_path()
-        if fast is None:
-            return self._walk(one_frame=False)
-        done = Result(head=self._card.get("TDH"))
-        while True:
-            if not self._ring.packet.started and fast.run(self._ring, done):
-                return done
-            before = self._card.get("TDH")
-            result = self._walk(one_frame=True)
-            done.reported = done.reported or result.reported
-            done.delayed = done.delayed and result.delayed
-            done.errors += result.errors
-            done.head = result.head
-            if result.head in (before, self._card.get("TDT")):
-                return done
-
-    def _walk(self, *, one_frame: bool) -> Result:
+        """Everything between TDH and TDT."""
         card = self._card
         base = card.get("TDBAH") << 32 | card.get("TDBAL")
-        result = self._ring.walk(
-            base, card.get("TDLEN"), card.get("TDH"), card.get("TDT"), one_frame=one_frame
-        )
+        result = self._ring.walk(base, card.get("TDLEN"), card.get("TDH"), card.get("TDT"))
         card.put("TDH", result.head)
         for data, layout, tag in result.frames:
             if layout is None:
@@ -59,18 +38,11 @@ class Transmitter:
                 self._send_segments(data, layout, tag)
         return result
 
-    def _fast_path(self) -> FastPath | None:
-        """C's walk, where it does the same: frames that only go out, to a backend it can write."""
-        card = self._card
-        if card.trace is not None or card.looped or not card.phy.link:
-            return None
-        if self._fast is None and card.backend.native_fd is not None:
-            self._fast = FastPath(card, card.backend.native_fd)
-        return self._fast if self._fast is not None and self._fast.ready() else None
-
     def _send_segments(self, data: bytes, layout: Layout, tag: int | None) -> None:
         card = self._card
         card.counters.add("TSCTC")
+        if not card.connected:
+            return
         header = None if card.looped or tag is not None else self._offloaded(data, layout)
         if header is None:
             for frame in segments(data, layout):
@@ -84,7 +56,7 @@ class Transmitter:
         whole[at : at + 2] = fold(partial).to_bytes(2, "big")
         for size in self._sizes(len(data) - layout.header, layout):
             card.counters.sent(bytes(whole[:size]))
-        card.backend.send([memoryview(whole)], header)
+        card.around.backend.send([memoryview(whole)], header)
 
     def _sizes(self, payload: int, layout: Layout) -> Iterator[int]:
         """Bytes of each frame that the segment becomes."""
@@ -96,10 +68,11 @@ class Transmitter:
         needed = Offload.TSO4 if layout.ipv4 else Offload.TSO6
         payload = len(data) - layout.header
         possible = (
-            needed in self._card.backend.offloads
+            needed in self._card.around.backend.offloads
             and layout.tcp
             and layout.transport_checksum
-            and (layout.ip_checksum or not layout.ipv4)
+            and layout.ip_checksum == layout.ipv4
+            and layout.checksum_at >= layout.transport
             and payload > layout.mss
             and len(data) - layout.ip <= _MAX_GSO
         )
@@ -123,17 +96,16 @@ class Transmitter:
 
     def _send(self, frame: bytes) -> None:
         card = self._card
-        if len(frame) < 14 or not (card.phy.link or card.looped):
+        if len(frame) < 14 or not card.connected:
             return
-        if len(frame) < _MIN_FRAME and card.pads:
+        if len(frame) < _MIN_FRAME and card.get("TCTL") & r.TCTL["PSP"].mask:
             frame = frame.ljust(_MIN_FRAME, b"\0")
         card.counters.sent(frame)
-        if card.trace is not None:
-            card.trace("tx", {"length": len(frame)})
+        card.around.tell("tx", {"length": len(frame)})
         if card.looped:
             card.receive(frame)
         else:
-            card.backend.send([memoryview(frame)])
+            card.around.backend.send([memoryview(frame)])
 
     def reset(self) -> None:
         """Forget the context and an unfinished frame."""

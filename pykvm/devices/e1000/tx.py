@@ -87,11 +87,8 @@ class TransmitRing:
         self.context = Context()
         self.packet = Packet()
 
-    def walk(
-        self, base: int, length: int, head: int, tail: int, *, one_frame: bool = False
-    ) -> Result:
-        """Consume descriptors from ``head`` up to ``tail``, or only to the end of a frame;
-        ``length`` is the ring's size in bytes.
+    def walk(self, base: int, length: int, head: int, tail: int) -> Result:
+        """Consume descriptors from ``head`` up to ``tail``; ``length`` is the ring's size in bytes.
 
         Registers that make no ring (a head or tail beyond it) leave everything as it is.
         """
@@ -114,8 +111,6 @@ class TransmitRing:
                 result.errors.append(str(error))
                 return result
             result.head = (result.head + 1) % count
-            if one_frame and command & EOP and not _is_context(raw):
-                break
         return result
 
     def _consume(self, raw: bytes, result: Result) -> int:
@@ -211,7 +206,13 @@ class TransmitRing:
         )
 
     def state(self) -> dict[str, Any]:
-        return {"context": vars(self.context).copy(), "packet": vars(self.packet).copy()}
+        left = self.packet
+        names = ("started", "bad", "segment", "popts", "vlan")
+        kept = {name: getattr(left, name) for name in names}
+        return {
+            "context": vars(self.context).copy(),
+            "packet": {"data": bytes(left.data), **kept},
+        }
 
     def restore(self, state: Any) -> None:
         self.context = Context(**state["context"])

@@ -15,6 +15,7 @@ from pykvm.devices.pci import registers as r
 
 SIZE = 256
 _FIRST_CAPABILITY = 0x40
+_STATUS = 0x06
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class Bar:
 
 
 class ConfigSpace:
-    """256 bytes with their write masks. ``on_change(offset, size)`` follows each guest write."""
+    """256 bytes with their write masks. ``on_change(offset, size)`` follows each guest write;
+    ``pending()`` says whether INTx would be up but for INTX_DIS, which STATUS shows."""
 
     def __init__(self, identity: Identity, bars: tuple[Bar, ...] = ()) -> None:
         self.identity = identity
@@ -71,6 +73,7 @@ class ConfigSpace:
         self._next_capability = _FIRST_CAPABILITY
         self._last_pointer = r.CAP_PTR
         self.on_change: Callable[[int, int], None] = lambda offset, size: None
+        self.pending: Callable[[], bool] = lambda: False
         self._declare()
         self._power_on = bytes(self.cells)
 
@@ -126,6 +129,9 @@ class ConfigSpace:
         """Bytes past the end read as all ones."""
         if offset + size > SIZE:
             return (1 << size * 8) - 1
+        if offset <= _STATUS < offset + size:
+            mask = r.STATUS["INTX"].mask
+            self.cells[_STATUS] = self.cells[_STATUS] & ~mask | (mask if self.pending() else 0)
         return int.from_bytes(self.cells[offset : offset + size], "little")
 
     def write(self, offset: int, size: int, value: int) -> None:
@@ -158,11 +164,6 @@ class ConfigSpace:
         sizing = base == ~(bar.size - 1) & ((1 << size * 8) - 1)
         return None if base == 0 or sizing or base + bar.size > top else base
 
-    def set_interrupt_status(self, pending: bool) -> None:
-        """The read-only bit of STATUS that mirrors INTx before INTX_DIS."""
-        mask = r.STATUS["INTX"].mask
-        self.cells[0x06] = self.cells[0x06] & ~mask | (mask if pending else 0)
-
     # -- state --------------------------------------------------------------------------------
 
     def reset(self) -> None:
@@ -171,7 +172,7 @@ class ConfigSpace:
         self.on_change(0, SIZE)
 
     def state(self) -> dict[str, Any]:
-        return {"version": 1, "cells": bytes(self.cells)}
+        return {"version": 1, "cells": self.read(0, SIZE).to_bytes(SIZE, "little")}
 
     def restore(self, state: Any) -> None:
         if state["version"] != 1 or len(state["cells"]) != SIZE:

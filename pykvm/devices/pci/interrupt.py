@@ -13,11 +13,11 @@ class IntxPin:
         self._config = config
         self._line = line
         self.level = False
+        config.pending = lambda: self.level
 
     def set(self, level: bool) -> None:
         if level != self.level:
             self.level = level
-            self._config.set_interrupt_status(level)
             self.update()
 
     def update(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from pykvm.devices.e1000 import E1000
 from pykvm.devices.e1000 import registers as r
+from pykvm.devices.e1000.reference import ReferenceEngine
 from pykvm.errors import DeviceError
 from pykvm.memory import GuestMemory
 from pykvm.net.vnet import Offload
@@ -41,14 +42,16 @@ class Cable:
 class Bench:
     """The card with its surroundings, driven by register names."""
 
-    def __init__(self, memory):
+    def __init__(self, memory, *, engine=ReferenceEngine, cable=None):
         self.memory = memory
-        self.line, self.clock, self.cable = Line(), Clock(), Cable()
-        self.told = []
+        self.line, self.clock, self.cable = Line(), Clock(), cable or Cable()
+        self.told, self.reported = [], []
         self.card = E1000(
             "e1000-0", MAC, irq=self.line, loop=self.clock, memory=memory, backend=self.cable,
             trace=lambda what, details: self.told.append((what, details)),
+            engine=engine, report=self.reported.append,
         )  # fmt: skip
+        self.card.config.on_change = lambda offset, size: self.card.config_changed()
         self.card.config.write(0x04, 2, 0x7)  # I/O, memory, bus master
         self.tx_size = self.rx_size = 8
 

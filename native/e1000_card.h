@@ -1,0 +1,150 @@
+/* The inside of an 82540EM, for the files that make it up. */
+#ifndef PYKVM_E1000_CARD_H
+#define PYKVM_E1000_CARD_H
+
+#include "e1000.h"
+
+#include <pthread.h>
+#include <stddef.h>
+
+/* Offsets and bits of chapter 13; a test holds them against pykvm/devices/e1000/registers.py. */
+enum {
+    E_CTRL = 0x0000, E_ICR = 0x00C0, E_ITR = 0x00C4, E_ICS = 0x00C8, E_IMS = 0x00D0, E_IMC = 0x00D8,
+    E_VET = 0x0038, E_RCTL = 0x0100, E_TCTL = 0x0400, E_RXCSUM = 0x5000,
+    E_RDBAL = 0x2800, E_RDBAH = 0x2804, E_RDLEN = 0x2808, E_RDH = 0x2810, E_RDT = 0x2818,
+    E_RDTR = 0x2820, E_RADV = 0x282C,
+    E_TDBAL = 0x3800, E_TDBAH = 0x3804, E_TDLEN = 0x3808, E_TDH = 0x3810, E_TDT = 0x3818,
+    E_TIDV = 0x3820, E_TADV = 0x382C,
+    E_MTA = 0x5200, E_RAL = 0x5400, E_RAH = 0x5404, E_VFTA = 0x5600,
+    E_MPC = 0x4010, E_PRC64 = 0x405C, E_GPRC = 0x4074, E_BPRC = 0x4078, E_MPRC = 0x407C,
+    E_GPTC = 0x4080, E_GORCL = 0x4088, E_GOTCL = 0x4090, E_RNBC = 0x40A0, E_ROC = 0x40AC,
+    E_TORL = 0x40C0, E_TOTL = 0x40C8, E_TPR = 0x40D0, E_TPT = 0x40D4, E_PTC64 = 0x40D8,
+    E_MPTC = 0x40F0, E_BPTC = 0x40F4, E_TSCTC = 0x40F8,
+    E_WINDOW = 0x20000,
+};
+
+enum {
+    CTRL_VME = 1 << 30,
+    RCTL_EN = 1 << 1, RCTL_UPE = 1 << 3, RCTL_MPE = 1 << 4, RCTL_LPE = 1 << 5, RCTL_BAM = 1 << 15,
+    RCTL_VFE = 1 << 18, RCTL_BSEX = 1 << 25, RCTL_SECRC = 1 << 26,
+    TCTL_EN = 1 << 1, TCTL_PSP = 1 << 3,
+    RXCSUM_IPOFL = 1 << 8, RXCSUM_TUOFL = 1 << 9,
+    CAUSE_TXDW = 1 << 0, CAUSE_TXQE = 1 << 1, CAUSE_RXDMT0 = 1 << 4, CAUSE_RXO = 1 << 6,
+    CAUSE_RXT0 = 1 << 7, CAUSE_ALL = 0x1F6DF,
+};
+
+enum {
+    DESCRIPTOR = 16,
+    SHORTEST = 60,        /* without FCS, as every length here */
+    STANDARD = 1518,      /* with a tag */
+    RECEIVABLE = 16380,   /* with LPE */
+    FCS = 4,
+    TAG = 4,
+    SENDABLE = 0x40000 + 256,
+    FROM_WIRE = 65536,    /* the longest that a TAP hands over */
+};
+
+/* A packet timer and the absolute one that bounds it; times of CLOCK_MONOTONIC, 0 is off. */
+struct pk_e1000_timer {
+    uint64_t at, bound;
+    uint32_t cause;
+};
+
+struct pk_e1000_irq {
+    pthread_mutex_t lock;
+    struct pk_line *line;
+    bool level;            /* INTA#, before INTX_DIS */
+    bool disabled;         /* INTX_DIS */
+    uint64_t next;         /* ITR: before that time the line may not rise again */
+    uint64_t held;         /* when a rise that ITR held back is due, 0: none is */
+    struct pk_e1000_timer rx, tx;
+};
+
+struct pk_e1000 {
+    uint32_t *cells;
+    const struct pk_memory *memory;
+    int fd;
+    uint32_t offloads;
+    uint32_t flags;
+    uint32_t errors;
+    pthread_mutex_t gate, lock;
+    struct pk_e1000_irq irq;
+    struct pk_e1000_context context;
+    struct pk_e1000_unfinished unfinished;
+    uint8_t *segment;      /* a frame made in software */
+    uint8_t *incoming;     /* a frame from the wire: its virtio-net header, itself, room for an FCS */
+
+    pthread_t thread;
+    bool inline_tx;
+    uint32_t running, stop, kicked, sleeping; /* atomic */
+    bool more;             /* the last turn left descriptors behind */
+    uint64_t retry;        /* the descriptor failed: do not read it before that time */
+    int wake, notice;      /* eventfds */
+};
+
+static inline uint32_t cell(const struct pk_e1000 *card, uint32_t offset)
+{
+    return __atomic_load_n(&card->cells[offset / 4], __ATOMIC_ACQUIRE);
+}
+
+static inline void set_cell(struct pk_e1000 *card, uint32_t offset, uint32_t value)
+{
+    __atomic_store_n(&card->cells[offset / 4], value, __ATOMIC_RELEASE);
+}
+
+/* Statistics: 32-bit ones stick at their highest value, 64-bit ones (low half first) wrap. */
+static inline void count(struct pk_e1000 *card, uint32_t offset, uint32_t amount)
+{
+    uint32_t *at = &card->cells[offset / 4];
+    *at = amount > UINT32_MAX - *at ? UINT32_MAX : *at + amount;
+}
+
+static inline void count_wide(struct pk_e1000 *card, uint32_t offset, uint32_t amount)
+{
+    uint32_t *low = &card->cells[offset / 4];
+    uint64_t sum = ((uint64_t)low[1] << 32 | low[0]) + amount;
+    low[0] = (uint32_t)sum;
+    low[1] = (uint32_t)(sum >> 32);
+}
+
+/* The register of the six that count frames by size, from 64 to 1522 bytes, the first at `offset`. */
+uint32_t pk_e1000_size_counter(uint32_t offset, uint32_t length);
+
+static inline bool is_broadcast(const uint8_t *frame)
+{
+    return (frame[0] & frame[1] & frame[2] & frame[3] & frame[4] & frame[5]) == 0xFF;
+}
+
+/* Whether what is sent comes back inside the card. */
+static inline bool looped(const struct pk_e1000 *card)
+{
+    return (cell(card, E_RCTL) >> 6 & 3) == 1 || card->flags & PK_E1000_PHY_LOOP;
+}
+
+uint64_t pk_now(void);
+void pk_e1000_complain(struct pk_e1000 *card, uint32_t error);
+
+/* Causes that a delay timer holds back for `delay` (RDTR, TIDV), at most `bound` (RADV, TADV). */
+void pk_e1000_delay(struct pk_e1000 *card, struct pk_e1000_timer *timer, uint32_t delay,
+                    uint32_t bound);
+void pk_e1000_update(struct pk_e1000 *card);        /* INTX_DIS may have changed */
+void pk_e1000_forget_causes(struct pk_e1000 *card);
+/* Do what is due; returns the time of the next thing to do, or 0. */
+uint64_t pk_e1000_run_timers(struct pk_e1000 *card, uint64_t now);
+
+/* Walk the transmit ring for at most `most` frames; true when it stopped for that reason. */
+bool pk_e1000_transmit(struct pk_e1000 *card, uint32_t most);
+void pk_e1000_forget_frame(struct pk_e1000 *card);
+
+/* Descriptors that the card may fill; 0 for registers that make no ring. */
+uint32_t pk_e1000_room(const struct pk_e1000 *card);
+/* Store the frame that stands in `incoming`; returns what it causes. */
+uint32_t pk_e1000_store(struct pk_e1000 *card, uint32_t length);
+/* Raise what storing caused. */
+void pk_e1000_announce(struct pk_e1000 *card, uint32_t causes);
+/* Take at most `most` frames from the descriptor; true when there may be more. */
+bool pk_e1000_take(struct pk_e1000 *card, uint32_t most);
+
+static inline uint8_t *incoming_frame(struct pk_e1000 *card) { return card->incoming + 10; }
+
+#endif

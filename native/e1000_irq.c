@@ -1,0 +1,164 @@
+#include "e1000_card.h"
+
+#include <time.h>
+#include <unistd.h>
+
+enum { ITR_UNIT = 256, DELAY_UNIT = 1024 }; /* ns */
+
+uint64_t pk_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void lock(struct pk_e1000 *card) { pthread_mutex_lock(&card->irq.lock); }
+static void unlock(struct pk_e1000 *card) { pthread_mutex_unlock(&card->irq.lock); }
+
+/* The thread sleeps until the next thing that it knows of: tell it of a nearer one. */
+static void new_deadline(struct pk_e1000 *card)
+{
+    uint64_t one = 1;
+    if (__atomic_load_n(&card->sleeping, __ATOMIC_SEQ_CST) &&
+        write(card->wake, &one, sizeof one) < 0)
+        return; /* the counter is full: it is awake already */
+}
+
+static void drive(struct pk_e1000 *card)
+{
+    struct pk_e1000_irq *irq = &card->irq;
+    pk_line_set(irq->line, irq->level && !irq->disabled);
+}
+
+static void rise(struct pk_e1000 *card, uint64_t now)
+{
+    struct pk_e1000_irq *irq = &card->irq;
+    if (irq->held)
+        return;
+    uint32_t interval = cell(card, E_ITR);
+    if (irq->next || interval) {
+        now = now ? now : pk_now();
+        if (now < irq->next) {
+            irq->held = irq->next;
+            new_deadline(card);
+            return;
+        }
+        irq->next = interval ? now + (uint64_t)interval * ITR_UNIT : 0;
+    }
+    irq->level = true;
+    drive(card);
+}
+
+/* Let the line follow the registers, as far as ITR allows. */
+static void follow(struct pk_e1000 *card, uint64_t now)
+{
+    struct pk_e1000_irq *irq = &card->irq;
+    bool wanted = cell(card, E_ICR) & cell(card, E_IMS);
+    if (wanted && !irq->level) {
+        rise(card, now);
+    } else if (!wanted && irq->level) {
+        irq->level = false;
+        drive(card);
+    }
+}
+
+void pk_e1000_cause(struct pk_e1000 *card, uint32_t set, uint32_t clear)
+{
+    lock(card);
+    set_cell(card, E_ICR, (cell(card, E_ICR) | set) & ~clear);
+    follow(card, 0);
+    unlock(card);
+}
+
+void pk_e1000_mask(struct pk_e1000 *card, uint32_t set, uint32_t clear)
+{
+    lock(card);
+    set_cell(card, E_IMS, (cell(card, E_IMS) | set) & ~clear);
+    follow(card, 0);
+    unlock(card);
+}
+
+uint32_t pk_e1000_read_icr(struct pk_e1000 *card)
+{
+    lock(card);
+    uint32_t causes = cell(card, E_ICR);
+    set_cell(card, E_ICR, 0);
+    follow(card, 0);
+    unlock(card);
+    return causes;
+}
+
+bool pk_e1000_pending(struct pk_e1000 *card)
+{
+    lock(card);
+    bool level = card->irq.level;
+    unlock(card);
+    return level;
+}
+
+void pk_e1000_update(struct pk_e1000 *card)
+{
+    lock(card);
+    card->irq.disabled = card->flags & PK_E1000_NO_INTX;
+    drive(card);
+    unlock(card);
+}
+
+void pk_e1000_forget_causes(struct pk_e1000 *card)
+{
+    lock(card);
+    struct pk_e1000_irq *irq = &card->irq;
+    irq->next = irq->held = irq->rx.at = irq->rx.bound = irq->tx.at = irq->tx.bound = 0;
+    follow(card, 0);
+    unlock(card);
+}
+
+void pk_e1000_delay(struct pk_e1000 *card, struct pk_e1000_timer *timer, uint32_t delay,
+                    uint32_t bound)
+{
+    lock(card);
+    uint64_t now = pk_now();
+    if (!timer->bound && bound)
+        timer->bound = now + (uint64_t)bound * DELAY_UNIT;
+    timer->at = now + (uint64_t)delay * DELAY_UNIT;
+    if (timer->bound && timer->at > timer->bound)
+        timer->at = timer->bound;
+    new_deadline(card);
+    unlock(card);
+}
+
+static uint32_t expire(struct pk_e1000_timer *timer, uint64_t now)
+{
+    if (!timer->at || now < timer->at)
+        return 0;
+    timer->at = timer->bound = 0;
+    return timer->cause;
+}
+
+void pk_e1000_flush(struct pk_e1000 *card)
+{
+    lock(card);
+    set_cell(card, E_ICR, cell(card, E_ICR) | expire(&card->irq.rx, UINT64_MAX));
+    follow(card, 0);
+    unlock(card);
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a && (!b || a < b) ? a : b;
+}
+
+uint64_t pk_e1000_run_timers(struct pk_e1000 *card, uint64_t now)
+{
+    struct pk_e1000_irq *irq = &card->irq;
+    lock(card);
+    uint32_t causes = expire(&irq->rx, now) | expire(&irq->tx, now);
+    if (causes)
+        set_cell(card, E_ICR, cell(card, E_ICR) | causes);
+    if (irq->held && now >= irq->held)
+        irq->held = 0;
+    follow(card, now);
+    uint64_t next = sooner(irq->held, sooner(irq->rx.at, irq->tx.at));
+    unlock(card);
+    return next;
+}
