@@ -16,10 +16,11 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 SOURCES = [
-    "guestmem.c", "bus.c", "vcpu.c", "inet.c", "irqline.c",
+    "guestmem.c", "bus.c", "doorbell.c", "vcpu.c", "inet.c", "irqline.c",
     "e1000.c", "e1000_irq.c", "e1000_tx.c", "e1000_rx.c",
+    "floor.c",
 ]  # fmt: skip
-HEADERS = ["guestmem.h", "bus.h", "vcpu.h", "irqline.h", "e1000.h"]
+HEADERS = ["guestmem.h", "bus.h", "doorbell.h", "vcpu.h", "irqline.h", "e1000.h", "floor.h"]
 PRIVATE = ["inet.h", "e1000_card.h"]
 
 # The ioctls that pykvm issues; numbers come from the header.

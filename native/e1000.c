@@ -11,6 +11,7 @@
 enum {
     TURN = 64,            /* frames either way before the lock is let go */
     SPIN_NS = 50000,      /* how long the thread looks for more before it sleeps */
+    STREAK = 16,          /* doorbells without sleep after which KVM collects them */
 };
 
 struct pk_e1000 *pk_e1000_new(const struct pk_memory *memory, int fd, uint32_t offloads,
@@ -209,6 +210,28 @@ bool pk_e1000_answer(void *opaque, bool write, uint64_t offset, uint32_t size, u
     return false;
 }
 
+static bool collecting(const struct pk_e1000 *card)
+{
+    return __atomic_load_n(&card->collecting, __ATOMIC_ACQUIRE);
+}
+
+/* Let KVM collect the doorbells, or not. */
+static void collect(struct pk_e1000 *card, bool on)
+{
+    if (on == collecting(card) || !card->doorbells || !card->window)
+        return;
+    bool tdt = pk_doorbells_collect(card->doorbells, card->window + E_TDT, 4, on);
+    bool rdt = pk_doorbells_collect(card->doorbells, card->window + E_RDT, 4, on);
+    __atomic_store_n(&card->collecting, on && (tdt || rdt), __ATOMIC_RELEASE);
+}
+
+void pk_e1000_place(struct pk_e1000 *card, struct pk_doorbells *doorbells, uint64_t window)
+{
+    collect(card, false);
+    card->doorbells = doorbells;
+    card->window = window;
+}
+
 /* -- the I/O thread -------------------------------------------------------------------------- */
 
 static bool transmit_turn(struct pk_e1000 *card)
@@ -217,6 +240,8 @@ static bool transmit_turn(struct pk_e1000 *card)
         (!__atomic_exchange_n(&card->kicked, 0, __ATOMIC_SEQ_CST) && !card->more))
         return false;
     pk_e1000_acquire(card);
+    if (card->streak++ == STREAK)
+        collect(card, true);
     card->more = pk_e1000_transmit(card, TURN);
     pk_e1000_release(card);
     return true;
@@ -242,6 +267,13 @@ static bool receive_turn(struct pk_e1000 *card, uint64_t now)
 
 static void sleep_on(struct pk_e1000 *card, uint64_t now)
 {
+    card->streak = 0;
+    if (collecting(card)) {
+        pk_e1000_acquire(card);
+        collect(card, false);
+        pk_e1000_release(card);
+        pk_doorbells_drain(card->doorbells);
+    }
     __atomic_store_n(&card->sleeping, 1, __ATOMIC_SEQ_CST);
     struct pollfd watched[2] = {{.fd = card->wake, .events = POLLIN}, {.fd = card->fd, .events = POLLIN}};
     bool listen = receiving(card, now);
@@ -267,6 +299,8 @@ static void *work(void *opaque)
     uint64_t idle = 0; /* since when there has been nothing to do */
     while (!__atomic_load_n(&card->stop, __ATOMIC_SEQ_CST)) {
         uint64_t now = pk_now();
+        if (collecting(card))
+            pk_doorbells_drain(card->doorbells);
         bool busy = transmit_turn(card);
         busy |= receive_turn(card, now);
         pk_e1000_run_timers(card, now);
@@ -307,5 +341,6 @@ void pk_e1000_stop(struct pk_e1000 *card)
     __atomic_store_n(&card->stop, 1, __ATOMIC_SEQ_CST);
     signal_fd(card->wake);
     pthread_join(card->thread, NULL);
+    collect(card, false);
     __atomic_store_n(&card->running, 0, __ATOMIC_RELEASE);
 }

@@ -10,6 +10,7 @@
 #ifndef PYKVM_E1000_H
 #define PYKVM_E1000_H
 
+#include "doorbell.h"
 #include "guestmem.h"
 #include "irqline.h"
 
@@ -73,6 +74,9 @@ void pk_e1000_kick(struct pk_e1000 *card);
 void pk_e1000_resume(struct pk_e1000 *card);
 /* RDTR's FPD: what the receive timers hold back comes now. */
 void pk_e1000_flush(struct pk_e1000 *card);
+/* The register window is at this guest-physical address now (0: nowhere), where `doorbells` can collect
+ * writes to TDT and RDT while the thread is awake. */
+void pk_e1000_place(struct pk_e1000 *card, struct pk_doorbells *doorbells, uint64_t window);
 /* A frame of at most 65536 bytes from the wire. */
 void pk_e1000_receive(struct pk_e1000 *card, const uint8_t *frame, uint32_t length);
 /* PK_E1000_BAD_RING and so on since the last call. */

@@ -80,6 +80,10 @@ struct pk_e1000 {
     bool more;             /* the last turn left descriptors behind */
     uint64_t retry;        /* the descriptor failed: do not read it before that time */
     int wake, notice;      /* eventfds */
+    struct pk_doorbells *doorbells; /* where writes to TDT and RDT may be collected; or NULL */
+    uint64_t window;       /* the registers' guest-physical address, 0: nowhere */
+    uint32_t collecting;   /* atomic */
+    uint32_t streak;       /* doorbells since the thread slept */
 };
 
 static inline uint32_t cell(const struct pk_e1000 *card, uint32_t offset)

@@ -8,6 +8,7 @@
 enum {
     MOST_PIECES = 64,   /* of one frame; more are copied together */
     MOST_GSO = 65535,   /* bytes of IP packet that one GSO write takes */
+    WRITE_BACK = 16,    /* frames to a write-back */
 };
 
 /* Command bits (manual, 3.3.3, 3.3.6, 3.3.7); TSE and IC share a bit. */
@@ -32,7 +33,14 @@ struct report {
     bool immediate; /* ... one that allows no delay */
 };
 
-static struct frame new_frame(void) { return (struct frame){.vlan = -1}; }
+/* The pieces stay as they are: clearing them would cost as much as the rest of a short frame. */
+static void renew(struct frame *frame)
+{
+    frame->count = frame->length = 0;
+    frame->started = frame->bad = frame->segment = frame->legacy_sum = false;
+    frame->popts = frame->css = frame->cso = 0;
+    frame->vlan = -1;
+}
 
 /* -- the pieces of a frame ------------------------------------------------------------------- */
 
@@ -388,13 +396,18 @@ static bool write_back(struct pk_e1000 *card, uint64_t base, uint32_t count, uin
 }
 
 /* Take up a frame where the last walk left it, and leave one for the next. */
-static struct frame take_up(struct pk_e1000 *card)
+static void take_up(const struct pk_e1000 *card, struct frame *frame)
 {
-    struct pk_e1000_unfinished *u = &card->unfinished;
-    struct frame frame = {.started = u->started, .bad = u->bad, .segment = u->segment,
-                          .popts = (uint8_t)u->popts, .vlan = u->vlan, .length = u->length,
-                          .count = u->length > 0, .pieces = {{u->data, u->length}}};
-    return frame;
+    const struct pk_e1000_unfinished *u = &card->unfinished;
+    renew(frame);
+    frame->started = u->started;
+    frame->bad = u->bad;
+    frame->segment = u->segment;
+    frame->popts = (uint8_t)u->popts;
+    frame->vlan = u->vlan;
+    frame->length = u->length;
+    frame->count = u->length > 0;
+    frame->pieces[0] = (struct iovec){u->data, u->length};
 }
 
 static void leave(struct pk_e1000 *card, struct frame *frame)
@@ -412,7 +425,8 @@ static void leave(struct pk_e1000 *card, struct frame *frame)
 
 void pk_e1000_forget_frame(struct pk_e1000 *card)
 {
-    struct frame none = new_frame();
+    struct frame none;
+    renew(&none);
     leave(card, &none);
     card->context = (struct pk_e1000_context){0};
 }
@@ -428,7 +442,9 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
             pk_e1000_complain(card, PK_E1000_BAD_RING);
         return false;
     }
-    struct frame frame = take_up(card);
+    struct frame frame;
+    take_up(card, &frame);
+    uint32_t waiting = 0; /* frames that were sent, and not written back yet */
     while (at != tail && most) {
         uint8_t raw[DESCRIPTOR]; /* a copy: the guest may change its mind meanwhile */
         if (!(card->flags & PK_E1000_MASTER)) {
@@ -444,17 +460,19 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
             card->context = context_of(raw);
         } else if (consume(card, &frame, raw)) {
             finish(card, &frame);
-            frame = new_frame();
+            renew(&frame);
             most--;
-        } else {
-            continue;
+            waiting++;
         }
-        if (!frame.started && !write_back(card, base, count, at, report))
-            break;
+        /* The guest looks at these lines of memory all the time: touch them now and then only. */
+        if (waiting == WRITE_BACK && !frame.started) {
+            waiting = 0;
+            if (!write_back(card, base, count, at, report))
+                break;
+        }
     }
     leave(card, &frame);
-    if (frame.started)
-        write_back(card, base, count, at, report);
+    write_back(card, base, count, at, report);
     return at != tail && !most;
 }
 

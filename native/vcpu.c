@@ -152,6 +152,8 @@ int pk_vcpu_run(struct pk_vcpu *vcpu, uint64_t reply)
     finish_read(vcpu, reply);
     for (;;) {
         int stopped = enter(vcpu);
+        if (vcpu->doorbells)
+            pk_doorbells_drain(vcpu->doorbells);
         if (stopped)
             return stopped;
         struct touch touch;

@@ -9,6 +9,7 @@
 #define PYKVM_VCPU_H
 
 #include "bus.h"
+#include "doorbell.h"
 
 #include <linux/kvm.h>
 #include <stdint.h>
@@ -46,6 +47,7 @@ struct pk_vcpu {
     int timed;           /* note the times below; each costs two readings of the clock an exit */
     struct kvm_run *run;
     struct pk_bus *bus;
+    struct pk_doorbells *doorbells; /* handed over before every exit is answered; or NULL */
     struct pk_access access;
     void *reply_at;      /* where the answer to a pending read goes, or NULL */
     uint32_t reply_size;

@@ -26,7 +26,16 @@ def add(commands: Any) -> None:
     trace = benches.add_parser("trace", help="what tracing costs, on and off")
     trace.add_argument("--rounds", type=values.count, default=7, metavar="N", help="default 7")
     trace.set_defaults(command=run_trace)
-    for bench in (exits, start, trace):
+    tx = benches.add_parser("tx", help="frames from a guest's card to a TAP")
+    tx.add_argument("--nic", choices=("e1000",), default="e1000", help="the card (default e1000)")
+    tx.add_argument("--rounds", type=values.count, default=5, metavar="N", help="default 5")
+    tx.add_argument(
+        "--frames", type=values.count, default=20_000, metavar="N", help="a pass (default 20000)"
+    )
+    tx.add_argument("--engine", choices=("native", "vcpu", "python"), help="what moves the frames")
+    tx.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
+    tx.set_defaults(command=run_tx)
+    for bench in (exits, start, trace, tx):
         bench.add_argument("--json", action="store_true", help="JSON instead of a table")
 
 
@@ -47,6 +56,13 @@ def run_trace(args: argparse.Namespace) -> int:
     from pykvm.bench import trace
 
     return _show(args, trace.measure(args.rounds), trace.as_dict, trace.text)
+
+
+def run_tx(args: argparse.Namespace) -> int:
+    from pykvm.bench import tx
+
+    results = tx.measure(args.rounds, args.frames, with_qemu=not args.no_qemu, engine=args.engine)
+    return _show(args, results, tx.as_dict, tx.text)
 
 
 def _show(

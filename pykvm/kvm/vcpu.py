@@ -47,6 +47,9 @@ class Vcpu:
         self.access = ffi.buffer(ffi.addressof(self.native, "access"))
         """The decoded access of the last exit: offset, value, size, write (``struct "=QQII"``)."""
         self._coalesced_page = vm.kvm.capability("COALESCED_MMIO")
+        self.doorbells = vm.doorbells
+        if self._coalesced_page and number == 0:  # the ring is the VM's, whoever maps it
+            lib.pk_doorbells_map(vm.doorbells, self._buffer + self._coalesced_page * _PAGE)
 
     def close(self) -> None:
         """Idempotent; the vCPU must not be running."""

@@ -33,6 +33,7 @@ class Vm:
         self.vcpus: list[Vcpu] = []
         self.fd = kvm.create_vm()
         self.bus = ffi.gc(lib.pk_bus_new(), lib.pk_bus_free)
+        self.doorbells: Any = ffi.gc(lib.pk_doorbells_new(self.fd, self.bus), lib.pk_doorbells_free)
         try:
             call_long(self.fd, "KVM_SET_TSS_ADDR", _TSS_ADDRESS)
             call(self.fd, "KVM_SET_IDENTITY_MAP_ADDR", ffi.new("uint64_t *", _IDENTITY_MAP))
@@ -62,6 +63,7 @@ class Vm:
 
     def close(self) -> None:
         """Close the vCPUs and the VM; idempotent. No vCPU may be running."""
+        lib.pk_doorbells_map(self.doorbells, ffi.NULL)
         for vcpu in self.vcpus:
             vcpu.close()
         if self.fd >= 0:

@@ -155,6 +155,7 @@ class Machine:
             observer = Observer(self, self.tracer)
         for number in range(self.config.cpus):
             vcpu = self.vm.create_vcpu()
+            vcpu.native.doorbells = self.vm.doorbells
             vcpu.set_cpuid(cpu.cpuid(supported, number, self.config.cpus))
             if number == 0:
                 cpu.start(vcpu, self.plan.mode, self.plan.entry)

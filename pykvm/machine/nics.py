@@ -42,7 +42,7 @@ def plug_nics(machine: Machine, stack: ExitStack) -> None:
             name, mac, irq=machine.irq(name, gsi_of(slot)), loop=machine.loop,
             memory=machine.memory, backend=backend, trace=_trace(machine, name),
             engine=named(nic.engine) if nic.engine else None,
-            report=partial(machine.device_error, name),
+            report=partial(machine.device_error, name), doorbells=machine.vm.doorbells,
         )  # fmt: skip
         stack.callback(card.close)
         machine.pci.plug(slot, card)

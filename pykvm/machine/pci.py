@@ -38,6 +38,9 @@ class Function(Protocol):
     def config_changed(self) -> None:
         """The guest wrote the configuration space."""
 
+    def placed(self, addresses: Mapping[int, int]) -> None:
+        """Where the windows answer now, by BAR index; those that answer nowhere are left out."""
+
 
 def gsi_of(slot: int) -> int:
     """The input that INTA# of a slot reaches."""
@@ -119,3 +122,6 @@ class PciBus:
                 continue  # the guest's doing: the window that came first keeps the addresses
             self._mapped.append((bar, window))
         self._publish()
+        for _, function in self._functions:
+            mine = [(bar, window) for f, bar, window in self._windows if f is function]
+            function.placed({b.index: w.base for b, w in mine if (b, w) in self._mapped})

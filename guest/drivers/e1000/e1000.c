@@ -75,21 +75,63 @@ bool e1000_open(struct e1000 *card, unsigned nth, u32 rctl)
     return true;
 }
 
+static void clean(struct e1000 *card)
+{
+    while (card->tx_clean != card->tx_next && status_of(&tx_ring[card->tx_clean].status) & DD)
+        card->tx_clean = (card->tx_clean + 1) % E1000_RING;
+}
+
+bool e1000_sent(struct e1000 *card)
+{
+    clean(card);
+    return card->tx_clean == card->tx_next;
+}
+
+unsigned e1000_room(struct e1000 *card)
+{
+    clean(card);
+    return (card->tx_clean + E1000_RING - card->tx_next - 1) % E1000_RING;
+}
+
+static void queue_raw(struct e1000 *card, u64 low, u64 high)
+{
+    memcpy(&tx_ring[card->tx_next], &low, 8);
+    memcpy((u8 *)&tx_ring[card->tx_next] + 8, &high, 8);
+    card->tx_next = (card->tx_next + 1) % E1000_RING;
+}
+
+void e1000_queue_context(struct e1000 *card, const struct e1000_context *c)
+{
+    u64 low = c->ipcss | (u64)c->ipcso << 8 | (u64)c->ipcse << 16 | (u64)c->tucss << 32 |
+              (u64)c->tucso << 40 | (u64)c->tucse << 48;
+    u64 high = c->paylen | (u64)(c->tucmd | TX_RS | DCMD_DEXT) << 24 | (u64)c->hdrlen << 40 |
+               (u64)c->mss << 48;
+    queue_raw(card, low, high);
+}
+
+void e1000_queue_data(struct e1000 *card, const void *data, u32 length, u8 command, u8 popts)
+{
+    u64 high = length | 1u << 20 | (u64)(command | TX_RS | TX_IFCS | DCMD_DEXT) << 24 | (u64)popts << 40;
+    queue_raw(card, (u64)data, high);
+}
+
+u8 *e1000_tx_buffer(unsigned n) { return tx_buffers[n]; }
+
 u8 *e1000_buffer(struct e1000 *card)
 {
-    u32 next = card->tx_next;
-    if ((next + 1) % E1000_RING == card->tx_clean && !(status_of(&tx_ring[card->tx_clean].status) & DD))
-        return NULL;
-    while (card->tx_clean != next && status_of(&tx_ring[card->tx_clean].status) & DD)
-        card->tx_clean = (card->tx_clean + 1) % E1000_RING;
-    return (next + 1) % E1000_RING == card->tx_clean ? NULL : tx_buffers[next];
+    // Looking at what was sent costs: only when there is no room without.
+    if ((card->tx_next + 1) % E1000_RING == card->tx_clean)
+        clean(card);
+    return (card->tx_next + 1) % E1000_RING == card->tx_clean ? NULL : tx_buffers[card->tx_next];
 }
 
 void e1000_queue(struct e1000 *card, u16 length)
 {
     struct tx_descriptor *d = &tx_ring[card->tx_next];
+    d->address = (u64)tx_buffers[card->tx_next];
     d->length = length;
-    d->status = 0;
+    d->cso = d->status = d->css = 0;
+    d->special = 0;
     d->command = TX_EOP | TX_IFCS | TX_RS;
     card->tx_next = (card->tx_next + 1) % E1000_RING;
 }

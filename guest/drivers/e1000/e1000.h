@@ -14,6 +14,17 @@ struct tx_descriptor {
     u16 special;
 };
 
+// What a context descriptor says (3.3.6).
+struct e1000_context {
+    u8 ipcss, ipcso;
+    u16 ipcse;
+    u8 tucss, tucso;
+    u16 tucse;
+    u32 paylen;
+    u8 tucmd, hdrlen;
+    u16 mss;
+};
+
 struct rx_descriptor {
     u64 address;
     u16 length, checksum;
@@ -51,7 +62,14 @@ u16 e1000_eeprom(const struct e1000 *card, u8 word);
 u8 *e1000_buffer(struct e1000 *card);
 void e1000_queue(struct e1000 *card, u16 length);
 void e1000_kick(struct e1000 *card); // the doorbell: TDT
-bool e1000_idle(struct e1000 *card); // everything queued has been sent
+bool e1000_idle(struct e1000 *card); // everything queued has been sent, as TDH says
+bool e1000_sent(struct e1000 *card); // the same, as the descriptors say: no register is touched
+
+// Free descriptors, and raw ones for who drives the offloads. A context holds for what follows it.
+unsigned e1000_room(struct e1000 *card);
+void e1000_queue_context(struct e1000 *card, const struct e1000_context *context);
+void e1000_queue_data(struct e1000 *card, const void *data, u32 length, u8 command, u8 popts);
+u8 *e1000_tx_buffer(unsigned n); // the buffer that e1000_buffer() gives for descriptor n
 
 // The next received frame, or NULL; it is the card's again after e1000_release().
 const u8 *e1000_receive(struct e1000 *card, u16 *length);

@@ -21,4 +21,10 @@ enum {
 };
 
 // Legacy transmit command (3.3.3) and descriptor status (3.2.3).
-enum { TX_EOP = 0x01, TX_IFCS = 0x02, TX_RS = 0x08, DD = 0x01, RX_EOP = 0x02 };
+enum { TX_EOP = 0x01, TX_IFCS = 0x02, TX_IC = 0x04, TX_RS = 0x08, TX_VLE = 0x40, TX_IDE = 0x80 };
+enum { DD = 0x01, RX_EOP = 0x02, RX_IXSM = 0x04, RX_VP = 0x08, RX_TCPCS = 0x20, RX_IPCS = 0x40 };
+enum { RX_TCPE = 0x20, RX_IPE = 0x40 };
+
+// Context and data descriptors (3.3.6, 3.3.7).
+enum { TUCMD_TCP = 0x01, TUCMD_IPV4 = 0x02, TUCMD_TSE = 0x04 };
+enum { DCMD_TSE = 0x04, DCMD_DEXT = 0x20, POPTS_IXSM = 0x01, POPTS_TXSM = 0x02 };

@@ -42,7 +42,8 @@ class E1000(Cells):
     """``irq`` is INTA#'s line, ``mac`` six bytes; frames go to ``backend`` and come from it.
 
     ``engine`` makes what moves the frames; None takes the fastest that the backend and the trace
-    allow. ``report`` is told what the guest did wrong where no access of its can be blamed.
+    allow. ``report`` is told what the guest did wrong where no access of its can be blamed;
+    ``doorbells`` is the VM's ``struct pk_doorbells *``, if it has one.
     """
 
     registers = r.REGISTERS
@@ -53,7 +54,7 @@ class E1000(Cells):
         self, name: str, mac: bytes, *, irq: IrqLine, loop: EventLoop, memory: GuestMemory,
         backend: NetBackend, trace: Trace | None = None,
         engine: Callable[[Surroundings], Engine] | None = None,
-        report: Callable[[DeviceError], None] = lambda error: None,
+        report: Callable[[DeviceError], None] = lambda error: None, doorbells: Any = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.mac = mac
@@ -62,8 +63,9 @@ class E1000(Cells):
         self.phy = Phy()
         dma = BusMaster(self.config, memory)
         around = Surroundings(
-            self.config, dma, self.phy, irq, loop, backend, trace=trace, report=report
-        )
+            self.config, dma, self.phy, irq, loop, backend, trace=trace, report=report,
+            doorbells=doorbells,
+        )  # fmt: skip
         self.engine = (engine or choose)(around)
         super().__init__(self.engine.cells)
         self.windows: Mapping[int, Device] = {0: self, 2: IoWindow(f"{name}-io", self)}
@@ -212,6 +214,11 @@ class E1000(Cells):
         """The guest wrote the configuration space."""
         with self.engine:
             self.engine.refresh()
+
+    def placed(self, addresses: Mapping[int, int]) -> None:
+        """Where the windows are."""
+        with self.engine:
+            self.engine.place(addresses.get(0))
 
     # -- life ---------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ class Surroundings:
     backend: NetBackend
     trace: Trace | None = None
     report: Callable[[DeviceError], None] = lambda error: None
+    doorbells: Any = None
 
     def tell(self, what: str, details: dict[str, Any]) -> None:
         """Something for the trace."""
@@ -81,6 +82,9 @@ class Engine(Protocol):
 
     def refresh(self) -> None:
         """The link, the PHY's loopback or COMMAND changed."""
+
+    def place(self, address: int | None) -> None:
+        """The register window is at ``address`` now, or nowhere."""
 
     def cause(self, bits: int) -> None:
         """Record causes."""

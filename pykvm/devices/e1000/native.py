@@ -115,6 +115,10 @@ class NativeEngine:
             flags |= bit if wanted else 0
         lib.pk_e1000_set_flags(self._card, flags)
 
+    def place(self, address: int | None) -> None:
+        doorbells = self._around.doorbells
+        lib.pk_e1000_place(self._card, doorbells or ffi.NULL, address or 0)
+
     # -- causes -------------------------------------------------------------------------------
 
     def cause(self, bits: int) -> None:

@@ -85,6 +85,9 @@ class ReferenceEngine(Cells):
     def refresh(self) -> None:
         self._pin.update()
 
+    def place(self, address: int | None) -> None:
+        """Every doorbell comes as an access."""
+
     def _raised(self, causes: int) -> None:
         self.around.tell("interrupt", {"causes": r.ICR.decode(causes)})
 

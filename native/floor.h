@@ -1,0 +1,14 @@
+/* The measurements' floors: what the kernel alone costs for moving frames. */
+#ifndef PYKVM_FLOOR_H
+#define PYKVM_FLOOR_H
+
+#include <stdint.h>
+
+/* writev() header and frame to a TAP `count` times; nanoseconds, 0 when the TAP fails. */
+uint64_t pk_floor_write(int fd, const uint8_t *header, uint32_t header_size, const uint8_t *frame,
+                        uint32_t size, uint32_t count);
+
+/* read() `count` frames that wait in a TAP; nanoseconds, 0 when there are fewer. */
+uint64_t pk_floor_read(int fd, uint32_t count);
+
+#endif

@@ -1,0 +1,117 @@
+"""A card without a machine: a host thread fills its rings and rings its doorbell."""
+
+from __future__ import annotations
+
+import struct
+from types import TracebackType
+from typing import Any
+
+from pykvm.backends.net_tap import TapNet
+from pykvm.bench import network
+from pykvm.devices.e1000 import E1000
+from pykvm.devices.e1000 import registers as r
+from pykvm.devices.e1000.engines import named
+from pykvm.interfaces import Timer
+from pykvm.kvm.abi import ffi
+from pykvm.memory import GuestMemory
+from pykvm.net.frames import MSS, SEGMENTS, SOURCE, tcp_headers
+
+_RING, _BUFFERS, _COUNT = 0x10000, 0x20000, 1024
+_PIECES = 4
+
+
+class _NoLoop:
+    """An EventLoop that delivers nothing: the card's thread needs none."""
+
+    def now_ns(self) -> int:
+        return 0
+
+    def call_at(self, when_ns: int, callback: Any) -> Timer:
+        raise NotImplementedError("the native engine keeps its own time")
+
+    def add_reader(self, fd: int, callback: Any) -> None:
+        """Nobody listens."""
+
+    def remove_reader(self, fd: int) -> None:
+        """Nobody listens."""
+
+
+class _NoLine:
+    def set(self, level: bool) -> None:
+        """Nobody listens."""
+
+
+class Harness:
+    """A transmit ring of 1,024 descriptors over the TAP; a context manager."""
+
+    def __init__(self) -> None:
+        self._memory = GuestMemory(4 << 20)
+        loop = _NoLoop()
+        self._tap = TapNet(network.NAME, loop, lambda line: None)
+        self._card = E1000(
+            "e1000-0", SOURCE, irq=_NoLine(), loop=loop, memory=self._memory, backend=self._tap,
+            engine=named("native"),
+        )  # fmt: skip
+        config = self._card.config
+        config.on_change = lambda offset, size: self._card.config_changed()
+        config.write(0x04, 2, 0x6)
+        self._step = 1
+        for name, value in (("TDBAL", _RING), ("TDLEN", _COUNT * 16), ("TCTL", r.TCTL["EN"].mask)):
+            self._card.write(r.REGISTERS[name].offset, 4, value)
+
+    def __enter__(self) -> Harness:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self._card.close()
+        self._tap.close()
+        del self._card
+        self._memory.close()
+
+    def fill_frames(self, frame: bytes) -> None:
+        """Every descriptor sends ``frame``."""
+        self._memory.write(_BUFFERS, frame)
+        row = struct.pack("<QHBBBBH", _BUFFERS, len(frame), 0, 0x01 | 0x02 | 0x08, 0, 0, 0)
+        self._memory.write(_RING, row * _COUNT)
+
+    def fill_requests(self) -> None:
+        """A TSO request every eight descriptors: a context, headers, data, empty ones."""
+        headers, data = _BUFFERS, _BUFFERS + 4096
+        self._memory.write(headers, tcp_headers())
+        payload = MSS * SEGMENTS
+        context = struct.pack(
+            "<BBHBBHIBBH", 14, 24, 33, 34, 50, 0, payload | (0x7 | 0x28) << 24, 0, 54, MSS
+        )
+        rows = [context, self._data(headers, 54, 0x2C, 0x3)]
+        part = payload // _PIECES
+        for n in range(_PIECES):
+            rows.append(self._data(data + n * part, part, 0x2C | (n == _PIECES - 1), 0))
+        rows += [struct.pack("<QQ", 0, 1 << 24)] * 2  # an empty legacy frame
+        self._memory.write(_RING, b"".join(rows) * (_COUNT // 8))
+        self._step = 8
+
+    @staticmethod
+    def _data(address: int, length: int, command: int, popts: int) -> bytes:
+        return struct.pack(
+            "<QIBBH", address, length | 1 << 20 | (command | 0x20) << 24, 0, popts, 0
+        )
+
+    def send(self, frames: int, batch: int) -> None:
+        """Ring for ``batch`` frames at a time, as far as the ring has room, until all are sent."""
+        cells = self._card.cells
+        tdh = r.REGISTERS["TDH"].offset >> 2
+        answer, card = self._card.answers[0]
+        tdt, value = r.REGISTERS["TDT"].offset, ffi.new("uint64_t *")
+        tail, step = 0, self._step * batch
+        mask = _COUNT - 1
+        for _ in range(0, frames, batch):
+            while _COUNT - (tail - cells[tdh] & mask) <= step:
+                pass
+            tail = tail + step & mask
+            value[0] = tail
+            answer(card, True, tdt, 4, value)
+        while cells[tdh] != tail:
+            pass

@@ -1,0 +1,171 @@
+"""``pykvm bench tx``: frames from a guest's card to a TAP, the data plane alone.
+
+    ceiling   a bare writev loop on the same TAP, and one GSO write for what becomes 44 segments
+    harness   the card without a guest: a host thread rings the doorbell of rings filled beforehand
+    guest     a bare-metal driver in ring 3 fills the rings, with one or 64 frames to a doorbell
+    qemu      QEMU's card with the same guest image and the same TAP, where it is installed
+
+Every round measures all of them in turn, so that ratios are between neighbours in time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pykvm.bench import network, qemu
+from pykvm.bench.exits import Lines, tsc_khz
+from pykvm.bench.figures import Figure, table
+from pykvm.bench.guest import find
+from pykvm.bench.harness import Harness
+from pykvm.errors import PykvmError
+from pykvm.machine.config import Config, NicConfig
+from pykvm.machine.machine import Machine
+from pykvm.net.frames import SEGMENTS, plain_frame, tcp_request
+from pykvm.net.vnet import VnetHeader
+
+KINDS = ("tx-60-64", "tx-1514-64", "tx-tso", "tx-60-1", "tx-1514-1")
+_NAMES = {
+    "tx-60-1": "60 bytes, a doorbell each",
+    "tx-60-64": "60 bytes, 64 to a doorbell",
+    "tx-1514-1": "1514 bytes, a doorbell each",
+    "tx-1514-64": "1514 bytes, 64 to a doorbell",
+    "tx-tso": f"TSO, {SEGMENTS} segments of 1460 bytes",
+}
+
+Key = tuple[str, str]  # who, kind
+
+
+@dataclass
+class Results:
+    """Microseconds per frame (per request, for TSO)."""
+
+    microseconds: dict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
+    qemu_version: str | None = None
+
+
+def measure(
+    rounds: int, frames: int, *, with_qemu: bool = True, engine: str | None = None
+) -> Results:
+    """Run everything ``rounds`` times, interleaved, in a network of our own. Raises HostError."""
+    network.enter()
+    results = Results()
+    image = find("nic.elf")
+    khz = tsc_khz()
+    for _ in range(rounds):
+        for kind in KINDS:
+            add = partial(_add, results, khz)
+            results.microseconds["ceiling", kind].append(_ceiling(kind, frames))
+            results.microseconds["harness", kind].append(_harness(kind, frames))
+            append = f"mode=tx kind={kind} frames={frames} passes=1"
+            _pykvm(image, append, engine, partial(add, "guest"))
+            if with_qemu and qemu.path():
+                results.qemu_version = qemu.version()
+                few = f"mode=tx kind={kind} frames={max(frames // 10, 64)} passes=1"
+                _qemu(image, few, partial(add, "qemu"))
+    return results
+
+
+def _add(results: Results, khz: int, who: str, line: str) -> None:
+    """A line ``BENCH kind frames cycles`` of the guest's."""
+    words = line.split()
+    if len(words) == 4 and words[0] == "BENCH":
+        microseconds = int(words[3]) / int(words[2]) * 1000 / khz
+        results.microseconds[who, words[1]].append(microseconds)
+
+
+def _frame(kind: str) -> tuple[bytes, VnetHeader]:
+    if kind == "tx-tso":
+        return tcp_request()
+    return plain_frame(int(kind.split("-")[1])), VnetHeader()
+
+
+def _ceiling(kind: str, frames: int) -> float:
+    frame, header = _frame(kind)
+    return network.write_ceiling(frame, header, frames // (8 if kind == "tx-tso" else 1)) / 1000
+
+
+def _harness(kind: str, frames: int) -> float:
+    with Harness() as harness:
+        batch = 64
+        if kind == "tx-tso":
+            harness.fill_requests()
+            frames //= 8
+            batch = 8
+        else:
+            harness.fill_frames(plain_frame(int(kind.split("-")[1])))
+            batch = int(kind.split("-")[2])
+        started = time.perf_counter()
+        harness.send(frames, batch)
+        return (time.perf_counter() - started) / frames * 1e6
+
+
+def _pykvm(image: str, append: str, engine: str | None, line: Callable[[str], None]) -> None:
+    nic = NicConfig(model="e1000", backend=f"tap:{network.NAME}", engine=engine)
+    config = Config(image=image, append=append, timeout=120, nics=(nic,))
+    with Machine(config, serial=Lines(line)) as machine:
+        outcome = machine.run()
+    if outcome.status != 1:
+        raise PykvmError(f"the bench guest ended with {outcome.status}: {outcome.reason}")
+
+
+def _qemu(image: str, append: str, line: Callable[[str], None]) -> None:
+    netdev = f"tap,id=n0,ifname={network.NAME},script=no,downscript=no"
+    with qemu.Qemu(image, append, ("-netdev", netdev, "-device", "e1000,netdev=n0")) as peer:
+        for text in peer:
+            line(text)
+        peer.finish()
+
+
+def _ratios(over: Iterable[float], under: Iterable[float]) -> Figure:
+    return Figure.of(a / b for a, b in zip(over, under, strict=True))
+
+
+def as_dict(results: Results) -> dict[str, Any]:
+    """The ``--json`` form, version 1: microseconds per frame, and ratios round by round."""
+    rows = []
+    for (who, kind), values in results.microseconds.items():
+        row: dict[str, Any] = {
+            "who": who,
+            "kind": kind,
+            "microseconds": Figure.of(values).as_dict(),
+        }
+        ceiling = results.microseconds["ceiling", kind]
+        row["of_ceiling"] = _ratios(ceiling, values).as_dict()
+        if theirs := results.microseconds.get(("qemu", kind)):
+            row["x_qemu"] = _ratios(theirs, values).as_dict()
+        rows.append(row)
+    return {"version": 1, "bench": "tx", "qemu": results.qemu_version, "rows": rows}
+
+
+def text(results: Results) -> str:
+    """The table for people."""
+    header = ["microseconds a frame", "ceiling", "harness", "of ceiling", "guest", "of ceiling"]
+    header += ["qemu", "guest x qemu"]
+    rows = []
+    for kind in KINDS:
+        ceiling, harness, guest, theirs = (
+            results.microseconds.get((who, kind)) for who in ("ceiling", "harness", "guest", "qemu")
+        )
+        assert ceiling
+        assert harness
+        assert guest
+        row = [_NAMES[kind], Figure.of(ceiling).text(), Figure.of(harness).text()]
+        row += [f"{_ratios(ceiling, harness).median:.2f}", Figure.of(guest).text()]
+        row += [f"{_ratios(ceiling, guest).median:.2f}"]
+        row += (
+            [Figure.of(theirs).text(), f"{_ratios(theirs, guest).median:.1f}"]
+            if theirs
+            else ["-"] * 2
+        )
+        rows.append(row)
+    peer = f"QEMU {results.qemu_version}" if results.qemu_version else "QEMU: not installed"
+    return (
+        table(header, rows)
+        + "\n\nmedian (lowest-highest) of the rounds, ratios round by round; ceiling is a bare "
+        f"writev on the same TAP; {peer}.\n"
+    )
