@@ -455,7 +455,7 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
             pk_e1000_complain(card, PK_E1000_NO_RAM);
             break;
         }
-        at = (at + 1) % count;
+        at = at + 1 == count ? 0 : at + 1;
         if (is_context(raw)) {
             card->context = context_of(raw);
         } else if (consume(card, &frame, raw)) {

@@ -56,11 +56,17 @@ def attach() -> int:
 
 
 def write_ceiling(frame: bytes, header: VnetHeader, count: int) -> float:
-    """Nanoseconds per bare ``writev`` of ``frame``."""
+    """Nanoseconds per bare ``writev`` of ``frame``; a short one comes from each buffer of a ring of
+    256 in turn, as a card's frames do."""
     fd = attach()
     try:
         packed = header.pack()
-        spent = lib.pk_floor_write(fd, packed, len(packed), frame, len(frame), count)
+        stride = 2048
+        buffers = 256 if len(frame) <= stride else 1
+        frames = frame.ljust(stride, b"\0") * buffers if buffers > 1 else frame
+        spent = lib.pk_floor_write(
+            fd, packed, len(packed), frames, len(frame), stride, buffers, count
+        )
     finally:
         os.close(fd)
     if not spent:

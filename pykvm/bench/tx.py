@@ -1,6 +1,7 @@
 """``pykvm bench tx``: frames from a guest's card to a TAP, the data plane alone.
 
     ceiling   a bare writev loop on the same TAP, and one GSO write for what becomes 44 segments
+    software  the same for TSO, with the card cutting the segments itself
     harness   the card without a guest: a host thread rings the doorbell of rings filled beforehand
     guest     a bare-metal driver in ring 3 fills the rings, with one or 64 frames to a doorbell
     qemu      QEMU's card with the same guest image and the same TAP, where it is installed
@@ -61,6 +62,9 @@ def measure(
             add = partial(_add, results, khz)
             results.microseconds["ceiling", kind].append(_ceiling(kind, frames))
             results.microseconds["harness", kind].append(_harness(kind, frames))
+            if kind == "tx-tso":
+                cut = _harness(kind, frames // 10, offloads=False)
+                results.microseconds["software", kind].append(cut)
             append = f"mode=tx kind={kind} frames={frames} passes=1"
             _pykvm(image, append, engine, partial(add, "guest"))
             if with_qemu and qemu.path():
@@ -89,8 +93,8 @@ def _ceiling(kind: str, frames: int) -> float:
     return network.write_ceiling(frame, header, frames // (8 if kind == "tx-tso" else 1)) / 1000
 
 
-def _harness(kind: str, frames: int) -> float:
-    with Harness() as harness:
+def _harness(kind: str, frames: int, *, offloads: bool = True) -> float:
+    with Harness(offloads=offloads) as harness:
         batch = 64
         if kind == "tx-tso":
             harness.fill_requests()
@@ -163,9 +167,11 @@ def text(results: Results) -> str:
             else ["-"] * 2
         )
         rows.append(row)
+    cut, whole = (results.microseconds[who, "tx-tso"] for who in ("software", "harness"))
     peer = f"QEMU {results.qemu_version}" if results.qemu_version else "QEMU: not installed"
     return (
         table(header, rows)
         + "\n\nmedian (lowest-highest) of the rounds, ratios round by round; ceiling is a bare "
-        f"writev on the same TAP; {peer}.\n"
+        f"writev on the same TAP; {peer}.\nA TSO request that the card has to cut itself takes "
+        f"{Figure.of(cut).text()}: {_ratios(cut, whole).median:.1f} times as long.\n"
     )

@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     trace.set_defaults(command=run_trace)
     tx = benches.add_parser("tx", help="frames from a guest's card to a TAP")
     tx.add_argument("--nic", choices=("e1000",), default="e1000", help="the card (default e1000)")
-    tx.add_argument("--rounds", type=values.count, default=5, metavar="N", help="default 5")
+    tx.add_argument("--rounds", type=values.count, default=9, metavar="N", help="default 9")
     tx.add_argument(
         "--frames", type=values.count, default=20_000, metavar="N", help="a pass (default 20000)"
     )
