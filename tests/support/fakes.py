@@ -37,6 +37,12 @@ class Clock:
         self.timers.append(timer)
         return timer
 
+    def add_reader(self, fd, callback):
+        """Nothing is delivered."""
+
+    def remove_reader(self, fd):
+        """Nothing was."""
+
     def live(self):
         """Timers that are neither due nor cancelled yet."""
         return [timer for timer in self.timers if timer.callback]

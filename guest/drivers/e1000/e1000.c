@@ -21,13 +21,24 @@ u16 e1000_eeprom(const struct e1000 *card, u8 word)
     return (u16)(reg_read(card, EERD) >> 16);
 }
 
+// MDIC (13.4.9): operation, PHY 1, register; R says that it is done.
+static u32 mdic(const struct e1000 *card, u32 operation, u8 number, u16 value)
+{
+    reg_write(card, MDIC, operation << 26 | 1u << 21 | (u32)number << 16 | value);
+    u64 deadline = deadline_ms(100);
+    u32 answer;
+    while (!((answer = reg_read(card, MDIC)) & 1u << 28) && !deadline_passed(deadline))
+        ;
+    return answer;
+}
+
+u16 e1000_phy_read(const struct e1000 *card, u8 number) { return (u16)mdic(card, 2, number, 0); }
+
+void e1000_phy_write(const struct e1000 *card, u8 number, u16 value) { mdic(card, 1, number, value); }
+
 void e1000_loop_back(const struct e1000 *card)
 {
-    // MDIC (13.4.9): write register 0 of PHY 1: loopback, duplex, 1000 Mb/s.
-    reg_write(card, MDIC, 1u << 26 | 1u << 21 | 0u << 16 | 0x4140);
-    u64 deadline = deadline_ms(100);
-    while (!(reg_read(card, MDIC) & 1u << 28) && !deadline_passed(deadline))
-        ;
+    e1000_phy_write(card, 0, 0x4140); // loopback, duplex, 1000 Mb/s
 }
 
 static void start_rings(struct e1000 *card, u32 rctl)
@@ -136,6 +147,23 @@ void e1000_queue(struct e1000 *card, u16 length)
     card->tx_next = (card->tx_next + 1) % E1000_RING;
 }
 
+void e1000_queue_sum(struct e1000 *card, u16 length, u8 cso, u8 css)
+{
+    struct tx_descriptor *d = &tx_ring[card->tx_next];
+    e1000_queue(card, length);
+    d->cso = cso;
+    d->css = css;
+    d->command |= TX_IC;
+}
+
+void e1000_queue_tagged(struct e1000 *card, u16 length, u16 tag)
+{
+    struct tx_descriptor *d = &tx_ring[card->tx_next];
+    e1000_queue(card, length);
+    d->special = tag;
+    d->command |= TX_VLE;
+}
+
 void e1000_kick(struct e1000 *card)
 {
     __asm__ volatile("" : : : "memory"); // descriptors first; x86 keeps stores in order
@@ -156,6 +184,8 @@ const u8 *e1000_receive(struct e1000 *card, u16 *length)
     *length = d->length;
     return rx_buffers[card->rx_next];
 }
+
+const struct rx_descriptor *e1000_received(const struct e1000 *card) { return &rx_ring[card->rx_next]; }
 
 void e1000_release(struct e1000 *card)
 {

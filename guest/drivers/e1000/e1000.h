@@ -61,6 +61,8 @@ u16 e1000_eeprom(const struct e1000 *card, u8 word);
 // A buffer for the next frame, or NULL while the ring is full; then e1000_send() queues it.
 u8 *e1000_buffer(struct e1000 *card);
 void e1000_queue(struct e1000 *card, u16 length);
+void e1000_queue_sum(struct e1000 *card, u16 length, u8 cso, u8 css); // with a checksum from css on
+void e1000_queue_tagged(struct e1000 *card, u16 length, u16 tag);    // with a VLAN tag
 void e1000_kick(struct e1000 *card); // the doorbell: TDT
 bool e1000_idle(struct e1000 *card); // everything queued has been sent, as TDH says
 bool e1000_sent(struct e1000 *card); // the same, as the descriptors say: no register is touched
@@ -73,4 +75,9 @@ u8 *e1000_tx_buffer(unsigned n); // the buffer that e1000_buffer() gives for des
 
 // The next received frame, or NULL; it is the card's again after e1000_release().
 const u8 *e1000_receive(struct e1000 *card, u16 *length);
+const struct rx_descriptor *e1000_received(const struct e1000 *card); // that frame's descriptor
 void e1000_release(struct e1000 *card);
+
+// The PHY's registers (MDIC).
+u16 e1000_phy_read(const struct e1000 *card, u8 number);
+void e1000_phy_write(const struct e1000 *card, u8 number, u16 value);

@@ -7,15 +7,20 @@ enum {
     RCTL = 0x0100, TCTL = 0x0400, TIPG = 0x0410,
     RDBAL = 0x2800, RDBAH = 0x2804, RDLEN = 0x2808, RDH = 0x2810, RDT = 0x2818, RDTR = 0x2820,
     TDBAL = 0x3800, TDBAH = 0x3804, TDLEN = 0x3808, TDH = 0x3810, TDT = 0x3818,
-    MPC = 0x4010, GPRC = 0x4074, GPTC = 0x4080, RXCSUM = 0x5000, RAL0 = 0x5400, RAH0 = 0x5404,
+    RADV = 0x282C, TIDV = 0x3820, TADV = 0x382C,
+    MPC = 0x4010, GPRC = 0x4074, BPRC = 0x4078, MPRC = 0x407C, GPTC = 0x4080, ROC = 0x40AC,
+    TORL = 0x40C0, TORH = 0x40C4, TOTL = 0x40C8, TOTH = 0x40CC, TPR = 0x40D0, TPT = 0x40D4,
+    PTC64 = 0x40D8, RXCSUM = 0x5000, MTA = 0x5200, RAL0 = 0x5400, RAH0 = 0x5404, VFTA = 0x5600,
 };
 
 enum {
-    CTRL_SLU = 1 << 6, CTRL_RST = 1 << 26,
+    CTRL_SLU = 1 << 6, CTRL_RST = 1 << 26, CTRL_VME = 1 << 30,
     STATUS_LU = 1 << 1,
     EERD_START = 1 << 0, EERD_DONE = 1 << 4,
-    ICR_TXDW = 1 << 0, ICR_LSC = 1 << 2, ICR_RXT0 = 1 << 7,
-    RCTL_EN = 1 << 1, RCTL_UPE = 1 << 3, RCTL_LPE = 1 << 5, RCTL_LBM = 1 << 6, RCTL_BAM = 1 << 15,
+    ICR_TXDW = 1 << 0, ICR_LSC = 1 << 2, ICR_RXDMT0 = 1 << 4, ICR_RXT0 = 1 << 7,
+    RXCSUM_IPOFL = 1 << 8, RXCSUM_TUOFL = 1 << 9,
+    RCTL_EN = 1 << 1, RCTL_UPE = 1 << 3, RCTL_MPE = 1 << 4, RCTL_LPE = 1 << 5, RCTL_LBM = 1 << 6,
+    RCTL_BAM = 1 << 15, RCTL_BSIZE = 1 << 16, RCTL_VFE = 1 << 18,
     RCTL_SECRC = 1 << 26,
     TCTL_EN = 1 << 1, TCTL_PSP = 1 << 3,
 };
