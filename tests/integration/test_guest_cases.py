@@ -34,6 +34,17 @@ def test_case_under_pykvm(case):
     run(case, "pykvm")
 
 
+CARDS = [case for case in CASES if "e1000" in case.get("args", [])]
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("engine", ["python", "vcpu"])
+@pytest.mark.parametrize("case", by_name(CARDS))
+def test_case_with_another_engine(case, engine):
+    args = [f"{arg},engine={engine}" if arg == "e1000" else arg for arg in case["args"]]
+    run({**case, "args": args}, "pykvm")
+
+
 @pytest.mark.kvm
 @pytest.mark.qemu
 @pytest.mark.parametrize("case", by_name(c for c in CASES if c.get("qemu", True)))

@@ -156,6 +156,13 @@ void e1000_queue_sum(struct e1000 *card, u16 length, u8 cso, u8 css)
     d->command |= TX_IC;
 }
 
+void e1000_queue_delayed(struct e1000 *card, u16 length)
+{
+    struct tx_descriptor *d = &tx_ring[card->tx_next];
+    e1000_queue(card, length);
+    d->command |= TX_IDE;
+}
+
 void e1000_queue_tagged(struct e1000 *card, u16 length, u16 tag)
 {
     struct tx_descriptor *d = &tx_ring[card->tx_next];

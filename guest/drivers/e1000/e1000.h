@@ -62,6 +62,7 @@ u16 e1000_eeprom(const struct e1000 *card, u8 word);
 u8 *e1000_buffer(struct e1000 *card);
 void e1000_queue(struct e1000 *card, u16 length);
 void e1000_queue_sum(struct e1000 *card, u16 length, u8 cso, u8 css); // with a checksum from css on
+void e1000_queue_delayed(struct e1000 *card, u16 length);            // its interrupt may wait (IDE)
 void e1000_queue_tagged(struct e1000 *card, u16 length, u16 tag);    // with a VLAN tag
 void e1000_kick(struct e1000 *card); // the doorbell: TDT
 bool e1000_idle(struct e1000 *card); // everything queued has been sent, as TDH says

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pykvm.devices.e1000 import registers as r
@@ -144,8 +145,8 @@ class E1000(Cells):
             self._software_reset()
             return
         if value & r.CTRL["PHY_RST"].mask:
-            self.phy.reset()
-            self.engine.refresh()
+            with self._watching_link():
+                self.phy.reset()
         self.put("CTRL", value & ~r.CTRL["PHY_RST"].mask)
 
     def _write_eerd(self, value: int) -> None:
@@ -164,8 +165,8 @@ class E1000(Cells):
             known = data is not None
             answer = fields["DATA"].put(answer, data or 0)
         elif fields["OP"].get(value) == 1:
-            known = known and self.phy.write(number, fields["DATA"].get(value))
-            self.engine.refresh()
+            with self._watching_link():
+                known = known and self.phy.write(number, fields["DATA"].get(value))
         self.put("MDIC", answer | fields["R"].mask | (0 if known else fields["E"].mask))
         if value & fields["I"].mask:
             self.engine.cause(Cause.MDAC)
@@ -204,11 +205,17 @@ class E1000(Cells):
 
     def set_link(self, up: bool) -> None:
         """Plug the cable in, or pull it."""
-        with self.engine:
-            if up != self.phy.link:
-                self.phy.link = up
-                self.engine.refresh()
-                self.engine.cause(Cause.LSC)
+        with self.engine, self._watching_link():
+            self.phy.cable = up
+
+    @contextmanager
+    def _watching_link(self) -> Iterator[None]:
+        """The engine follows the PHY, and the guest hears of a link that came or went."""
+        before = self.phy.link
+        yield
+        self.engine.refresh()
+        if self.phy.link != before:
+            self.engine.cause(Cause.LSC)
 
     def config_changed(self) -> None:
         """The guest wrote the configuration space."""
@@ -246,7 +253,7 @@ class E1000(Cells):
                 "config": self.config.state(),
                 "eeprom": self.eeprom.state(),
                 "phy": dict(self.phy.cells),
-                "link": self.phy.link,
+                "cable": self.phy.cable,
                 "transmitter": self.engine.state(),
             }
 
@@ -261,6 +268,6 @@ class E1000(Cells):
             self.cells[:] = memoryview(cells)
             self.eeprom.restore(state["eeprom"])
             self.phy.cells = {int(number): value for number, value in state["phy"].items()}
-            self.phy.link = state["link"]
+            self.phy.cable = state["cable"]
             self.engine.refresh()
             self.engine.restore(state["transmitter"])

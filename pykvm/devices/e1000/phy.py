@@ -56,10 +56,10 @@ _PARTNER, _EXPANSION, _GIGABIT_PARTNER = 0x45E1, 0x0001, 0x3C00
 
 
 class Phy:
-    """Registers by number; ``link`` is whether there is a carrier. Negotiation takes no time."""
+    """Registers by number; ``cable`` is whether one is plugged in. Negotiation takes no time."""
 
     def __init__(self) -> None:
-        self.link = True
+        self.cable = True
         self.cells: dict[int, int] = {}
         self.reset()
 
@@ -90,6 +90,11 @@ class Phy:
             value &= ~(PCTRL["RST"].mask | PCTRL["RESTART"].mask)  # both clear themselves
         self.cells[number] = value
         return True
+
+    @property
+    def link(self) -> bool:
+        """Whether there is a carrier: a cable, and a PHY that is not powered down."""
+        return self.cable and not self.cells[0] & PCTRL["PDOWN"].mask
 
     @property
     def looped(self) -> bool:
