@@ -1,4 +1,4 @@
-"""The e1000's I/O thread beside threads that touch the registers: nothing is lost, nothing races."""
+"""The e1000's I/O thread beside threads that touch the registers: nothing lost, nothing races."""
 
 import socket
 import struct

@@ -224,3 +224,15 @@ def test_a_backend_that_cannot_be_opened_is_one_clear_line(loop, spec, error, sa
     with pytest.raises(error, match=says) as caught:
         open_net_backend(spec, loop, print)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "total", "length"),
+    [(b"\x08\x00", 16, 28, 42), (b"\x86\xdd", 18, 3, 57), (b"\x08\x06", 16, 28, 60)],
+)
+def test_passt_gets_ip_packets_without_ethernets_padding(kind, at, total, length):
+    from pykvm.backends.net_passt import unpadded
+
+    frame = bytearray(bytes(12) + kind + bytes(46))
+    frame[at : at + 2] = total.to_bytes(2, "big")
+    assert len(unpadded(bytes(frame))) == length
