@@ -136,7 +136,7 @@ void pk_e1000_forget_causes(struct pk_e1000 *card);
 /* Do what is due; returns the time of the next thing to do, or 0. */
 uint64_t pk_e1000_run_timers(struct pk_e1000 *card, uint64_t now);
 
-/* Walk the transmit ring for at most `most` frames; true when it stopped for that reason. */
+/* Walk the transmit ring for about the work of `most` frames; true when it stopped for that reason. */
 bool pk_e1000_transmit(struct pk_e1000 *card, uint32_t most);
 void pk_e1000_forget_frame(struct pk_e1000 *card);
 

@@ -9,6 +9,8 @@ enum {
     MOST_PIECES = 64,   /* of one frame; more are copied together */
     MOST_GSO = 65535,   /* bytes of IP packet that one GSO write takes */
     WRITE_BACK = 16,    /* frames to a write-back */
+    MOST_SEGMENTS = 2048, /* of one request; more make the card work for nothing */
+    BIG_WRITE = 4,      /* how much more a GSO write costs than that of a frame */
 };
 
 /* Command bits (manual, 3.3.3, 3.3.6, 3.3.7); TSE and IC share a bit. */
@@ -29,6 +31,7 @@ struct frame {
 
 /* What a walk has to report when it is over. */
 struct report {
+    uint32_t work;  /* roughly, in writes of a plain frame: what a turn is measured by */
     bool reported;  /* a descriptor with RS was written back */
     bool immediate; /* ... one that allows no delay */
 };
@@ -309,20 +312,25 @@ static void cut(struct pk_e1000 *card, struct frame *frame, bool ip_sum)
     }
 }
 
-static void send_segments(struct pk_e1000 *card, struct frame *frame)
+/* Returns how much work it was. */
+static uint32_t send_segments(struct pk_e1000 *card, struct frame *frame)
 {
     bool ip_sum = frame->popts & IXSM;
-    if (!layout_fits(&card->context, ip_sum) || frame->length < card->context.hdrlen) {
+    const struct pk_e1000_context *c = &card->context;
+    if (!layout_fits(c, ip_sum) || frame->length < c->hdrlen ||
+        (frame->length - c->hdrlen) / c->mss > MOST_SEGMENTS) {
         pk_e1000_complain(card, PK_E1000_BAD_SEGMENT);
-        return;
+        return 1;
     }
     count(card, E_TSCTC, 1);
     if (!connected(card))
-        return;
-    if (kernel_segments(card, frame))
+        return 1;
+    if (kernel_segments(card, frame)) {
         hand_over(card, frame);
-    else
-        cut(card, frame, ip_sum);
+        return BIG_WRITE;
+    }
+    cut(card, frame, ip_sum);
+    return 1 + (frame->length - c->hdrlen) / c->mss;
 }
 
 /* -- the walk -------------------------------------------------------------------------------- */
@@ -365,14 +373,15 @@ static bool consume(struct pk_e1000 *card, struct frame *frame, const uint8_t *r
     return true;
 }
 
-static void finish(struct pk_e1000 *card, struct frame *frame)
+/* Returns how much work it was. */
+static uint32_t finish(struct pk_e1000 *card, struct frame *frame)
 {
     if (frame->bad || !frame->length)
-        return;
+        return 1;
     if (frame->segment)
-        send_segments(card, frame);
-    else
-        send_plain(card, frame);
+        return send_segments(card, frame);
+    send_plain(card, frame);
+    return 1;
 }
 
 /* Set DD where RS asks for it, from TDH up to the descriptor before `end`, and move TDH there. False
@@ -431,7 +440,7 @@ void pk_e1000_forget_frame(struct pk_e1000 *card)
     card->context = (struct pk_e1000_context){0};
 }
 
-/* The walk itself; true when it stopped after `most` frames. */
+/* The walk itself; true when it stopped after work for `most` frames. */
 static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
 {
     uint64_t base = (uint64_t)cell(card, E_TDBAH) << 32 | cell(card, E_TDBAL);
@@ -445,7 +454,7 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
     struct frame frame;
     take_up(card, &frame);
     uint32_t waiting = 0; /* frames that were sent, and not written back yet */
-    while (at != tail && most) {
+    while (at != tail && report->work < most) {
         uint8_t raw[DESCRIPTOR]; /* a copy: the guest may change its mind meanwhile */
         if (!(card->flags & PK_E1000_MASTER)) {
             pk_e1000_complain(card, PK_E1000_NO_MASTER);
@@ -459,9 +468,8 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
         if (is_context(raw)) {
             card->context = context_of(raw);
         } else if (consume(card, &frame, raw)) {
-            finish(card, &frame);
+            report->work += finish(card, &frame);
             renew(&frame);
-            most--;
             waiting++;
         }
         /* The guest looks at these lines of memory all the time: touch them now and then only. */
@@ -473,12 +481,12 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
     }
     leave(card, &frame);
     write_back(card, base, count, at, report);
-    return at != tail && !most;
+    return at != tail && report->work >= most;
 }
 
 bool pk_e1000_transmit(struct pk_e1000 *card, uint32_t most)
 {
-    struct report report = {false, false};
+    struct report report = {0};
     if (!(cell(card, E_TCTL) & TCTL_EN))
         return false;
     bool more = walk(card, most, &report);

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pykvm.errors import UsageError
 from pykvm.interfaces import CharBackend, EventLoop
 
 
 def open_char_backend(
-    spec: str, loop: EventLoop, on_quit: Callable[[], None], say: Callable[[str], None]
+    spec: str,
+    loop: EventLoop,
+    actions: Mapping[str, Callable[[], None]],
+    say: Callable[[str], None],
 ) -> CharBackend:
     """Open ``stdio``, ``null``, ``pty`` or ``file:PATH``.
 
-    ``on_quit`` is called when the user types the quit key; ``say`` tells the user something.
+    ``actions`` are what the user's keys behind Ctrl-A do; ``say`` tells the user something.
     Raises UsageError for another name, HostError when the host cannot open it.
     """
     kind, _, argument = spec.partition(":")
     if spec == "stdio":
         from pykvm.backends.char_stdio import StdioBackend
 
-        return StdioBackend(loop, on_quit, say)
+        return StdioBackend(loop, actions, say)
     if spec == "null":
         from pykvm.backends.char_null import NullBackend
 

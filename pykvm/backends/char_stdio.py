@@ -14,7 +14,7 @@ import os
 import termios
 import threading
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pykvm.backends.patient import PatientWriter
@@ -23,7 +23,10 @@ from pykvm.interfaces import CharReceiver, EventLoop
 _ESCAPE = 0x01
 _CTRL_C = 0x03
 _DISABLED = b"\0"  # _POSIX_VDISABLE
-_HELP = "Ctrl-A x quits, Ctrl-A c sends Ctrl-C, Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A h shows this"
+_HELP = (
+    "Ctrl-A x quits, Ctrl-A n pulls or plugs the network cables, Ctrl-A c sends Ctrl-C, "
+    "Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A h shows this"
+)
 
 
 class RawTerminal:
@@ -58,12 +61,12 @@ class StdioBackend:
     def __init__(
         self,
         loop: EventLoop,
-        on_quit: Callable[[], None],
+        actions: Mapping[str, Callable[[], None]],
         say: Callable[[str], None],
         fds: tuple[int, int] = (0, 1),
     ) -> None:
         self._loop = loop
-        self._on_quit = on_quit
+        self._actions = actions
         self._say = say
         self._in, out = fds
         self._receiver: CharReceiver | None = None
@@ -139,8 +142,8 @@ class StdioBackend:
                     out.append(key)
                 continue
             self._escaped = False
-            if key in b"xX":
-                self._on_quit()
+            if action := self._actions.get(chr(key).lower()):
+                action()
             elif key in b"hH?":
                 self._say(_HELP)
             elif key in b"cC":

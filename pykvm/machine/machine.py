@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Protocol
 
 from pykvm.backends.char import open_char_backend
 from pykvm.boot import image, lowmem
@@ -33,6 +34,13 @@ from pykvm.memory import GuestMemory
 from pykvm.trace.recorder import Tracer
 
 Say = Callable[[str], None]
+
+
+class NetworkCard(Protocol):
+    """What the machine itself asks of a network card."""
+
+    def set_link(self, up: bool) -> None:
+        """Plug the cable in, or pull it."""
 
 
 class Machine:
@@ -60,6 +68,8 @@ class Machine:
         self.lock = threading.Lock()
         self.outcome: Outcome | None = None
         self.threads: list[VcpuThread] = []
+        self.cards: list[NetworkCard] = []
+        self._plugged = True
         self._blamed: set[str] = set()
         self._gsis: dict[int, Gsi] = {}
         self.started_ns = time.monotonic_ns()
@@ -88,7 +98,8 @@ class Machine:
         self.loop = EpollLoop(self.lock, on_error=self._bug)
         stack.callback(self.loop.stop)
         if serial is None:
-            serial = open_char_backend(config.serial, self.loop, self._quit, self.say)
+            keys = {"x": self._quit, "n": self._toggle_cables}
+            serial = open_char_backend(config.serial, self.loop, keys, self.say)
         self.serial = serial
         stack.callback(self.serial.close)
         self.board = board.pc(
@@ -250,6 +261,20 @@ class Machine:
 
             with self.lock:
                 device_error(self, self.tracer, device, error)
+
+    def set_cables(self, plugged: bool) -> None:
+        """Plug the network cards' cables in, or pull them; from any thread without the lock."""
+        with self.lock:
+            self._set_cables(plugged)
+
+    def _set_cables(self, plugged: bool) -> None:
+        self._plugged = plugged
+        for card in self.cards:
+            card.set_link(plugged)
+
+    def _toggle_cables(self) -> None:
+        self._set_cables(not self._plugged)
+        self.say("network cables are " + ("plugged in" if self._plugged else "pulled"))
 
     def _quit(self) -> None:
         self.stop(Outcome("the user quit", status=130))

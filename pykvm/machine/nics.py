@@ -45,6 +45,7 @@ def plug_nics(machine: Machine, stack: ExitStack) -> None:
             report=partial(machine.device_error, name), doorbells=machine.vm.doorbells,
         )  # fmt: skip
         stack.callback(card.close)
+        machine.cards.append(card)
         machine.pci.plug(slot, card)
 
 

@@ -97,7 +97,7 @@ def make_file(loop, tmp_path):
 
 def make_stdio(loop, tmp_path):
     (in_read, in_write), (out_read, out_write) = os.pipe(), os.pipe()
-    backend = StdioBackend(loop, lambda: None, print, (in_read, out_write))
+    backend = StdioBackend(loop, {}, print, (in_read, out_write))
     return Rig(
         backend, read=lambda: drain(out_read), write=lambda data: os.write(in_write, data),
         close=(in_read, in_write, out_read, out_write),
@@ -165,7 +165,7 @@ def test_close_releases_a_writer_that_waits_for_a_reader(loop, tmp_path, make):
 
 def test_the_end_of_input_is_only_the_end_of_input(loop, lock):
     (in_read, in_write), (out_read, out_write) = os.pipe(), os.pipe()
-    backend = StdioBackend(loop, lambda: None, print, (in_read, out_write))
+    backend = StdioBackend(loop, {}, print, (in_read, out_write))
     port = Port()
     backend.connect(port)
     os.write(in_write, b"bye")
@@ -182,7 +182,7 @@ def test_a_file_can_be_standard_input(loop, tmp_path):
     path = tmp_path / "input"
     path.write_bytes(DATA[:100])
     with path.open("rb") as file, open(os.devnull, "wb") as out:
-        backend = StdioBackend(loop, lambda: None, print, (file.fileno(), out.fileno()))
+        backend = StdioBackend(loop, {}, print, (file.fileno(), out.fileno()))
         port, got = Port(7), b""
         backend.connect(port)
         while port.fifo:
@@ -208,7 +208,7 @@ def test_a_pty_nobody_has_open_drops_output_and_takes_a_new_reader(loop):
 def test_escape_keys_are_only_keys_on_a_terminal(loop, lock):
     said, quits = [], []
     near, far = pty.openpty()
-    backend = StdioBackend(loop, lambda: quits.append(1), said.append, (far, far))
+    backend = StdioBackend(loop, {"x": lambda: quits.append(1)}, said.append, (far, far))
     port = Port(64)
     with lock:
         backend.connect(port)
@@ -224,9 +224,9 @@ def test_escape_keys_are_only_keys_on_a_terminal(loop, lock):
 @pytest.mark.parametrize("spec", ["", "telegraph", "file:", "file"])
 def test_an_unknown_name_is_refused_with_what_there_is(loop, spec):
     with pytest.raises(UsageError, match="it takes stdio"):
-        open_char_backend(spec, loop, print, print)
+        open_char_backend(spec, loop, {}, print)
 
 
 def test_a_file_that_cannot_be_written_is_a_host_error(loop):
     with pytest.raises(HostError, match="cannot write"):
-        open_char_backend("file:/nonexistent/x", loop, print, print)
+        open_char_backend("file:/nonexistent/x", loop, {}, print)

@@ -8,7 +8,8 @@ Three kinds of descriptor, 16 bytes each, little endian::
     data      address 8 | length 20 bits, type 4 bits, DCMD 1 | status 1, POPTS 1, special 2
 
 Everything that the guest sizes is bounded: a walk takes at most one ring's worth of descriptors, a
-frame at most ``MAX_FRAME`` bytes (what is longer is dropped whole).
+frame at most ``MAX_FRAME`` bytes (what is longer is dropped whole), a segmentation request becomes
+about ``MOST_SEGMENTS`` frames at most.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pykvm.net.segment import Layout
 
 DESCRIPTOR = 16
 MAX_FRAME = 0x40000 + 256
+MOST_SEGMENTS = 2048
 _LEGACY = struct.Struct("<QHBBBBH")
 _CONTEXT = struct.Struct("<BBHBBHIBBH")
 _DATA = struct.Struct("<QIBBH")
@@ -176,7 +178,8 @@ class TransmitRing:
             return
         if packet.segment:
             layout = self._layout(packet)
-            if not layout.fits() or len(packet.data) < layout.header:
+            payload = len(packet.data) - layout.header
+            if not layout.fits() or payload < 0 or payload // layout.mss > MOST_SEGMENTS:
                 result.errors.append("a TSO request whose headers make no sense")
                 return
             result.frames.append((bytes(packet.data), layout, packet.vlan))
