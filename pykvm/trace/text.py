@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from typing import TextIO
 
+from pykvm.net.summary import summary as frame_summary
 from pykvm.registers import Register
 from pykvm.trace.disasm import exiting_instruction
 from pykvm.trace.events import DeviceEvent, Event, ExitEvent, IrqEvent
@@ -83,7 +84,10 @@ def coloured(event: Event) -> str:
 
 
 def _details(event: DeviceEvent) -> str:
-    return "".join(f" {key}={_detail(value)}" for key, value in event.details.items())
+    return "".join(
+        f" {frame_summary(value)}" if key == "frame" else f" {key}={_detail(value)}"
+        for key, value in event.details.items()
+    )
 
 
 def _detail(value: object) -> str:

@@ -70,10 +70,14 @@ def test_each_card_has_its_own_address_and_the_second_works_too():
     assert done.returncode == 1, done.stdout
 
 
-def test_the_trace_names_registers_frames_and_interrupts():
+def test_the_trace_names_registers_descriptors_frames_and_interrupts():
     done = run("e1000_basic.elf", "--nic", "e1000", "--trace", "e1000")
     assert done.returncode == 1
-    for part in ("e1000-0.TDT = ", "e1000-0.RCTL = ", "EN", "interrupt causes=", "tx length=0x3c"):
+    for part in (
+        "e1000-0.TDT = ", "e1000-0.RCTL = ", "EN", "interrupt causes=RXT0",
+        "tx descriptor index=0x0 kind=legacy", "command=EOP|IFCS|RS", "length=0x3c",
+        "rx descriptor index=0x0", "status=DD|EOP", "sent 52:54:00:12:34:56 > ", ", 60 bytes",
+    ):  # fmt: skip
         assert part in done.stderr, part
 
 

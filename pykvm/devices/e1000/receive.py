@@ -52,6 +52,7 @@ class Receiver:
             frame = frame.ljust(_SHORTEST, b"\0")  # the sender's card would have padded it
         card.counters.seen(frame)
         if not accepts(frame, rctl, card.get):
+            card.around.tell("filtered", {"frame": frame})
             return
         longest = rx.MAX_FRAME - 4 if rctl & r.RCTL["LPE"].mask else _MAX_STANDARD
         if len(frame) > longest:
@@ -72,6 +73,7 @@ class Receiver:
         needed = -(-(len(frame) + fcs) // rx.buffer_size(rctl))
         free = self._room()
         if needed > free:
+            card.around.tell("no room", {"frame": packet})
             card.counters.add("MPC")
             card.counters.add("RNBC")
             card.cause(Cause.RXO)
@@ -88,8 +90,10 @@ class Receiver:
             return
         card.put("RDH", received.head)
         card.counters.received(packet)
-        card.around.tell("rx", {"length": len(packet), "descriptors": received.used})
-        self._announce(free - received.used, rctl)
+        for row in received.rows:
+            card.around.tell("rx descriptor", row)
+        card.around.tell("received", {"frame": packet})
+        self._announce(free - len(received.rows), rctl)
 
     def _announce(self, free: int, rctl: int) -> None:
         card = self._card

@@ -8,15 +8,20 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 from pykvm.devices.e1000.registers import RCTL, RXCSUM
 from pykvm.devices.pci.dma import BusMaster
 from pykvm.net.checksum import ones_sum
+from pykvm.registers import Register, fields
 
 DESCRIPTOR = 16
 _RESULT = struct.Struct("<HHBBH")
 _DD, _EOP, _IXSM, _VP, _TCPCS, _IPCS = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40
 _TCPE, _IPE = 0x20, 0x40
+_STATUS = Register(
+    "STATUS", 0, fields=fields("DD:0 EOP:1 IXSM:2 VP:3 UDPCS:4 TCPCS:5 IPCS:6 PIF:7")
+)
 _BSEX, _SECRC = RCTL["BSEX"].mask, RCTL["SECRC"].mask
 _SIZES = (2048, 1024, 512, 256)
 _IPOFL, _TUOFL = RXCSUM["IPOFL"].mask, RXCSUM["TUOFL"].mask
@@ -40,10 +45,10 @@ def room(length: int, head: int, tail: int) -> int:
 
 @dataclass
 class Received:
-    """Where the ring stands after a frame."""
+    """Where the ring stands after a frame, and what was written into which descriptor."""
 
     head: int
-    used: int
+    rows: list[dict[str, Any]]
 
 
 def store(
@@ -60,6 +65,7 @@ def store(
     size = buffer_size(rctl)
     count = length // DESCRIPTOR
     status, errors, csum = offload(frame, rxcsum)
+    rows = []
     pieces = [frame[at : at + size] for at in range(0, len(frame), size)]
     for number, piece in enumerate(pieces):
         at = base + head * DESCRIPTOR
@@ -72,8 +78,16 @@ def store(
             flags |= _VP
         row = _RESULT.pack(len(piece), csum if last else 0, flags, errors if last else 0, vlan or 0)
         dma.write(at + 8, row)
+        rows.append(
+            {
+                "index": head,
+                "address": address,
+                "length": len(piece),
+                "status": _STATUS.decode(flags).replace(" ", "|"),
+            }
+        )
         head = (head + 1) % count
-    return Received(head, len(pieces))
+    return Received(head, rows)
 
 
 def offload(frame: bytes, rxcsum: int) -> tuple[int, int, int]:

@@ -23,7 +23,7 @@ class Transmitter:
 
     def __init__(self, card: ReferenceEngine) -> None:
         self._card = card
-        self._ring = TransmitRing(card.around.dma)
+        self._ring = TransmitRing(card.around.dma, card.around.tell if card.around.trace else None)
 
     def run(self) -> Result:
         """Everything between TDH and TDT."""
@@ -54,6 +54,7 @@ class Transmitter:
         at = layout.checksum_at
         partial = int.from_bytes(whole[at : at + 2], "big") + len(whole) - layout.transport
         whole[at : at + 2] = fold(partial).to_bytes(2, "big")
+        card.around.tell("sent", {"frame": bytes(whole), "mss": layout.mss})
         for size in self._sizes(len(data) - layout.header, layout):
             card.counters.sent(bytes(whole[:size]))
         card.around.backend.send([memoryview(whole)], header)
@@ -101,7 +102,7 @@ class Transmitter:
         if len(frame) < _MIN_FRAME and card.get("TCTL") & r.TCTL["PSP"].mask:
             frame = frame.ljust(_MIN_FRAME, b"\0")
         card.counters.sent(frame)
-        card.around.tell("tx", {"length": len(frame)})
+        card.around.tell("sent", {"frame": frame})
         if card.looped:
             card.receive(frame)
         else:

@@ -18,10 +18,12 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
+from pykvm.devices.e1000.engine import Trace
 from pykvm.devices.pci.dma import BusMaster
 from pykvm.errors import DeviceError
 from pykvm.net.checksum import checksum
 from pykvm.net.segment import Layout
+from pykvm.registers import Register, fields
 
 DESCRIPTOR = 16
 MAX_FRAME = 0x40000 + 256
@@ -35,6 +37,8 @@ _TCP, _IP = 0x01, 0x02
 _IXSM, _TXSM = 0x01, 0x02
 _DD = 0x01
 _TYPE_DATA = 1
+_COMMAND = Register("CMD", 0, fields=fields("EOP:0 IFCS:1 IC_TSE:2 RS:3 RPS:4 DEXT:5 VLE:6 IDE:7"))
+_TUCMD = Register("TUCMD", 0, fields=fields("TCP:0 IP:1 TSE:2 RS:3 SNAP:4 DEXT:5 IDE:7"))
 
 
 @dataclass
@@ -79,10 +83,12 @@ class Result:
 
 
 class TransmitRing:
-    """Context and unfinished frame; the ring's registers are passed in for each walk."""
+    """Context and unfinished frame; the ring's registers are passed in for each walk. ``tell`` is
+    shown every descriptor, for the trace."""
 
-    def __init__(self, dma: BusMaster) -> None:
+    def __init__(self, dma: BusMaster, tell: Trace | None = None) -> None:
         self._dma = dma
+        self._tell = tell
         self.reset()
 
     def reset(self) -> None:
@@ -104,6 +110,8 @@ class TransmitRing:
             at = base + result.head * DESCRIPTOR
             try:
                 raw = self._dma.read(at, DESCRIPTOR)
+                if self._tell is not None:
+                    self._tell("tx descriptor", {"index": result.head, **described(raw)})
                 command = self._consume(raw, result)
                 if command & (RS | RPS):
                     self._dma.write(at + 12, bytes((raw[12] | _DD,)))
@@ -221,6 +229,30 @@ class TransmitRing:
         self.context = Context(**state["context"])
         self.packet = Packet(**state["packet"])
         self.packet.data = bytearray(self.packet.data)
+
+
+def _bits(register: Register, value: int) -> str:
+    return register.decode(value).replace(" ", "|")
+
+
+def described(raw: bytes) -> dict[str, Any]:
+    """A descriptor's fields by name, for the trace."""
+    command = _bits(_COMMAND, raw[11])
+    if not raw[11] & DEXT:
+        address, length, cso, _, _, css, special = _LEGACY.unpack(raw)
+        shown = {"address": address, "length": length, "command": command}
+        if raw[11] & IC:
+            shown |= {"cso": cso, "css": css}
+        return {"kind": "legacy", **shown, **({"special": special} if raw[11] & VLE else {})}
+    if _is_context(raw):
+        ipcss, ipcso, ipcse, tucss, tucso, tucse, word, _, hdrlen, mss = _CONTEXT.unpack(raw)
+        names = "ipcss ipcso ipcse tucss tucso tucse".split()
+        offsets = zip(names, (ipcss, ipcso, ipcse, tucss, tucso, tucse), strict=True)
+        rest = {"paylen": word & 0xFFFFF, "tucmd": _bits(_TUCMD, raw[11]), "hdrlen": hdrlen}
+        return {"kind": "context", **dict(offsets), **rest, "mss": mss}
+    address, word, _, popts, special = _DATA.unpack(raw)
+    shown = {"address": address, "length": word & 0xFFFFF, "command": command, "popts": popts}
+    return {"kind": "data", **shown, **({"special": special} if raw[11] & VLE else {})}
 
 
 def _is_context(raw: bytes) -> bool:

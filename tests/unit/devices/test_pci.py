@@ -99,10 +99,15 @@ class Function:
         self.name = name
         self.config = ConfigSpace(WHO, BARS)
         self.windows = {bar.index: TestRegisters(f"{name}-{bar.index}") for bar in BARS}
+        self.answers = {}
         self.changes = 0
+        self.addresses = {}
 
     def config_changed(self):
         self.changes += 1
+
+    def placed(self, addresses):
+        self.addresses = addresses
 
 
 class Pc:
