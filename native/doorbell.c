@@ -76,3 +76,5 @@ bool pk_doorbells_drain(struct pk_doorbells *doorbells)
     pthread_mutex_unlock(&doorbells->lock);
     return any;
 }
+
+int pk_doorbells_vm(const struct pk_doorbells *doorbells) { return doorbells ? doorbells->vm : -1; }

@@ -28,4 +28,7 @@ bool pk_doorbells_collect(struct pk_doorbells *doorbells, uint64_t address, uint
 /* Hand over what has been collected; true when that was anything. From any thread. */
 bool pk_doorbells_drain(struct pk_doorbells *doorbells);
 
+/* The VM's descriptor, which collecting needs; -1 for NULL. */
+int pk_doorbells_vm(const struct pk_doorbells *doorbells);
+
 #endif

@@ -1,8 +1,8 @@
 #include "e1000_card.h"
+#include "host.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -10,7 +10,6 @@
 
 enum {
     TURN = 64,            /* frames either way before the lock is let go */
-    SPIN_NS = 50000,      /* how long the thread looks for more before it sleeps */
     STREAK = 16,          /* doorbells without sleep after which KVM collects them */
 };
 
@@ -87,13 +86,6 @@ uint32_t pk_e1000_size_counter(uint32_t offset, uint32_t length)
     return offset + 4 * n;
 }
 
-static void signal_fd(int fd)
-{
-    uint64_t one = 1;
-    if (write(fd, &one, sizeof one) < 0)
-        return; /* the counter is full: readable it is */
-}
-
 static bool running(const struct pk_e1000 *card)
 {
     return __atomic_load_n(&card->running, __ATOMIC_ACQUIRE);
@@ -102,7 +94,7 @@ static bool running(const struct pk_e1000 *card)
 void pk_e1000_complain(struct pk_e1000 *card, uint32_t error)
 {
     if (running(card) && error & ~card->errors)
-        signal_fd(card->notice);
+        pk_signal(card->notice);
     card->errors |= error;
 }
 
@@ -137,7 +129,7 @@ static void wake(struct pk_e1000 *card)
     /* The flag that there is work was set before; the thread sets this one before it looks for work
      * the last time: one of both sees the other. */
     if (__atomic_load_n(&card->sleeping, __ATOMIC_SEQ_CST))
-        signal_fd(card->wake);
+        pk_signal(card->wake);
 }
 
 static bool threaded(const struct pk_e1000 *card) { return running(card) && !card->inline_tx; }
@@ -296,7 +288,9 @@ static void sleep_on(struct pk_e1000 *card, uint64_t now)
 static void *work(void *opaque)
 {
     struct pk_e1000 *card = opaque;
-    uint64_t idle = 0; /* since when there has been nothing to do */
+    const int files[] = {card->fd, card->wake, card->notice, pk_line_vm(card->irq.line),
+                         pk_doorbells_vm(card->doorbells)};
+    pk_thread_own_files(files, sizeof files / sizeof *files);
     while (!__atomic_load_n(&card->stop, __ATOMIC_SEQ_CST)) {
         uint64_t now = pk_now();
         if (collecting(card))
@@ -305,13 +299,10 @@ static void *work(void *opaque)
         busy |= receive_turn(card, now);
         pk_e1000_run_timers(card, now);
         if (busy) {
-            idle = 0;
-            continue;
-        }
-        idle = idle ? idle : now;
-        if (now - idle >= SPIN_NS) {
+            pk_spin_busy(&card->spin);
+        } else if (pk_spin_over(&card->spin, now)) {
             sleep_on(card, now);
-            idle = 0;
+            pk_spin_slept(&card->spin, pk_now() - now);
         }
     }
     return NULL;
@@ -321,14 +312,10 @@ int pk_e1000_start(struct pk_e1000 *card, bool inline_tx)
 {
     if (running(card))
         return 0;
-    sigset_t all, before;
-    sigfillset(&all);
     card->inline_tx = inline_tx;
     card->stop = 0;
     __atomic_store_n(&card->running, 1, __ATOMIC_RELEASE);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for Python's threads */
-    int error = pthread_create(&card->thread, NULL, work, card);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int error = pk_thread_start(&card->thread, "e1000", work, card);
     if (error)
         __atomic_store_n(&card->running, 0, __ATOMIC_RELEASE);
     return error;
@@ -339,7 +326,7 @@ void pk_e1000_stop(struct pk_e1000 *card)
     if (!running(card))
         return;
     __atomic_store_n(&card->stop, 1, __ATOMIC_SEQ_CST);
-    signal_fd(card->wake);
+    pk_signal(card->wake);
     pthread_join(card->thread, NULL);
     collect(card, false);
     __atomic_store_n(&card->running, 0, __ATOMIC_RELEASE);

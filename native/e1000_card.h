@@ -3,6 +3,7 @@
 #define PYKVM_E1000_CARD_H
 
 #include "e1000.h"
+#include "spin.h"
 
 #include <pthread.h>
 #include <stddef.h>
@@ -84,6 +85,7 @@ struct pk_e1000 {
     uint64_t window;       /* the registers' guest-physical address, 0: nowhere */
     uint32_t collecting;   /* atomic */
     uint32_t streak;       /* doorbells since the thread slept */
+    struct pk_spin spin;
 };
 
 static inline uint32_t cell(const struct pk_e1000 *card, uint32_t offset)

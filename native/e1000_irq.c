@@ -1,7 +1,7 @@
 #include "e1000_card.h"
+#include "host.h"
 
 #include <time.h>
-#include <unistd.h>
 
 enum { ITR_UNIT = 256, DELAY_UNIT = 1024 }; /* ns */
 
@@ -18,10 +18,8 @@ static void unlock(struct pk_e1000 *card) { pthread_mutex_unlock(&card->irq.lock
 /* The thread sleeps until the next thing that it knows of: tell it of a nearer one. */
 static void new_deadline(struct pk_e1000 *card)
 {
-    uint64_t one = 1;
-    if (__atomic_load_n(&card->sleeping, __ATOMIC_SEQ_CST) &&
-        write(card->wake, &one, sizeof one) < 0)
-        return; /* the counter is full: it is awake already */
+    if (__atomic_load_n(&card->sleeping, __ATOMIC_SEQ_CST))
+        pk_signal(card->wake);
 }
 
 static void drive(struct pk_e1000 *card)

@@ -1,10 +1,10 @@
 #include "e1000_card.h"
+#include "host.h"
 #include "inet.h"
 
 #include <errno.h>
 #include <linux/virtio_net.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Descriptor status and errors (manual, 3.2.3). */
 enum { DD = 0x01, EOP = 0x02, IXSM = 0x04, VP = 0x08, TCPCS = 0x20, IPCS = 0x40 };
@@ -215,7 +215,7 @@ bool pk_e1000_take(struct pk_e1000 *card, uint32_t most)
     /* With the receiver off frames are taken, and lost: a cable does not wait. With it on, they stay
      * where they are for as long as there is no descriptor. */
     while (most-- && (!(cell(card, E_RCTL) & RCTL_EN) || pk_e1000_room(card))) {
-        ssize_t got = read(card->fd, card->incoming, sizeof(struct virtio_net_hdr) + FROM_WIRE);
+        ssize_t got = pk_read(card->fd, card->incoming, sizeof(struct virtio_net_hdr) + FROM_WIRE);
         if (got < 0) {
             if (errno != EAGAIN && errno != EINTR) /* the interface is down, or gone */
                 card->retry = pk_now() + RETRY_NS;

@@ -1,9 +1,9 @@
 #include "e1000_card.h"
+#include "host.h"
 #include "inet.h"
 
 #include <linux/virtio_net.h>
 #include <string.h>
-#include <sys/uio.h>
 
 enum {
     MOST_PIECES = 64,   /* of one frame; more are copied together */
@@ -97,21 +97,21 @@ static void gather(struct pk_e1000 *card, struct frame *frame, uint64_t address,
 
 /* -- sending --------------------------------------------------------------------------------- */
 
-static void count_frame(struct pk_e1000 *card, const uint8_t *frame, uint32_t length)
+static void count_frames(struct pk_e1000 *card, const uint8_t *frame, uint32_t length, uint32_t number)
 {
-    count(card, pk_e1000_size_counter(E_PTC64, length), 1);
-    count(card, E_TPT, 1);
-    count(card, E_GPTC, 1);
-    count_wide(card, E_TOTL, length + FCS);
-    count_wide(card, E_GOTCL, length + FCS);
+    count(card, pk_e1000_size_counter(E_PTC64, length), number);
+    count(card, E_TPT, number);
+    count(card, E_GPTC, number);
+    count_wide(card, E_TOTL, (length + FCS) * number);
+    count_wide(card, E_GOTCL, (length + FCS) * number);
     if (frame[0] & 1)
-        count(card, is_broadcast(frame) ? E_BPTC : E_MPTC, 1);
+        count(card, is_broadcast(frame) ? E_BPTC : E_MPTC, number);
 }
 
 /* The wire loses frames: a TAP that is down or full is not the guest's fault. */
 static void put(const struct pk_e1000 *card, const struct iovec *pieces, uint32_t count)
 {
-    if (card->fd >= 0 && writev(card->fd, pieces, (int)count) < 0)
+    if (card->fd >= 0 && pk_writev(card->fd, pieces, count) < 0)
         return;
 }
 
@@ -133,7 +133,7 @@ static void send(struct pk_e1000 *card, struct virtio_net_hdr *header, struct io
         length = SHORTEST;
     }
     copy_head(pieces + 1, count, address, sizeof address);
-    count_frame(card, address, length);
+    count_frames(card, address, length, 1);
     if (looped(card)) {
         copy_head(pieces + 1, count, incoming_frame(card), FROM_WIRE);
         pk_e1000_announce(card, pk_e1000_store(card, length));
@@ -257,11 +257,10 @@ static void hand_over(struct pk_e1000 *card, struct frame *frame)
     set_lengths(headers, c, ipv4, total);
     /* Drivers leave the pseudo header's sum without the length; the kernel wants it in. */
     pk_put_be16(headers + c->tucso, pk_fold(pk_be16(headers + c->tucso) + total - c->tucss));
-    for (uint32_t left = total - c->hdrlen; left;) {
-        uint32_t part = left < c->mss ? left : c->mss;
-        count_frame(card, headers, c->hdrlen + part);
-        left -= part;
-    }
+    uint32_t payload = total - c->hdrlen;
+    count_frames(card, headers, c->hdrlen + c->mss, payload / c->mss);
+    if (payload % c->mss)
+        count_frames(card, headers, c->hdrlen + payload % c->mss, 1);
     struct virtio_net_hdr header = {
         .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
         .gso_type = ipv4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6,

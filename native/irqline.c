@@ -64,3 +64,5 @@ int pk_line_set(struct pk_line *line, bool level)
     pthread_mutex_unlock(&gsi->lock);
     return error;
 }
+
+int pk_line_vm(const struct pk_line *line) { return line->gsi ? line->gsi->vm : -1; }

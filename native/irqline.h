@@ -26,4 +26,7 @@ uint64_t pk_gsi_rises(struct pk_gsi *gsi);
 /* Drive a line, from any thread; 0, or the errno of KVM_IRQ_LINE. */
 int pk_line_set(struct pk_line *line, bool level);
 
+/* The VM's descriptor, which driving the line needs; -1: none. */
+int pk_line_vm(const struct pk_line *line);
+
 #endif
