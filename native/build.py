@@ -17,11 +17,14 @@ from cffi import FFI
 HERE = Path(__file__).parent
 SOURCES = [
     "guestmem.c", "bus.c", "doorbell.c", "vcpu.c", "inet.c", "irqline.c", "host.c",
+    "virtq.c", "virtq_split.c", "virtq_packed.c",
     "e1000.c", "e1000_irq.c", "e1000_tx.c", "e1000_rx.c",
     "floor.c",
 ]  # fmt: skip
-HEADERS = ["guestmem.h", "bus.h", "doorbell.h", "vcpu.h", "irqline.h", "e1000.h", "floor.h"]
-PRIVATE = ["inet.h", "host.h", "spin.h", "e1000_card.h"]
+HEADERS = [
+    "guestmem.h", "bus.h", "doorbell.h", "vcpu.h", "irqline.h", "virtq.h", "e1000.h", "floor.h",
+]  # fmt: skip
+PRIVATE = ["inet.h", "virtq_ring.h", "host.h", "spin.h", "e1000_card.h"]
 
 # The ioctls that pykvm issues; numbers come from the header.
 IOCTLS = [

@@ -66,6 +66,31 @@ class IrqLine(Protocol):
         """Drive the line; setting the level that it already has costs nothing."""
 
 
+class Messages(Protocol):
+    """Message-signalled interrupts, as a function sends them."""
+
+    def send(self, address: int, data: int) -> None:
+        """Deliver one."""
+
+    def connect(self, fd: int, address: int, data: int) -> None:
+        """Deliver one whenever eventfd ``fd`` is signalled, also if it is already; takes the place
+        of what ``fd`` did before."""
+
+    def disconnect(self, fd: int) -> None:
+        """No more; does nothing for one that is not connected."""
+
+
+class Kicks(Protocol):
+    """Writes that KVM turns into the signal of an eventfd, without an exit."""
+
+    def listen(self, fd: int, address: int, *, io: bool, value: int | None = None) -> None:
+        """Signal eventfd ``fd`` when the guest writes 16 bits at port (``io``) or guest-physical
+        ``address``; only for ``value`` if given."""
+
+    def ignore(self, fd: int) -> None:
+        """No more; does nothing for one that does not listen."""
+
+
 class CharReceiver(Protocol):
     """What a character backend hands its input to: the device's receiving side."""
 

@@ -58,6 +58,7 @@ def add(commands: Any) -> None:
         help="a network card (e1000) and where its frames go: null, loopback, tap, tap:NAME, "
         "passt, socket:PATH, python:MODULE:OBJECT",
     )  # fmt: skip
+    p.add_argument("--rng", action="store_true", help="random numbers by virtio")
     p.add_argument(
         "--serial", metavar="WHERE", default="stdio", help="stdio, null, pty or file:PATH"
     )
@@ -94,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
         serial=args.serial,
         timeout=args.timeout,
         nics=tuple(NicConfig.parse(text) for text in args.nic),
+        rng=args.rng,
     )
     with ExitStack() as stack:
         tracer = Tracer(warn=say) if _watched(args) else None

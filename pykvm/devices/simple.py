@@ -13,12 +13,15 @@ class SimpleDevice:
 
     registers: RegisterMap
     access_width = 1
-    bank = 0
     STATE: ClassVar[dict[str, int]] = {}  # attribute: value after power-on
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.reset()
+
+    @property
+    def bank(self) -> int:
+        return 0
 
     def reset(self) -> None:
         for attribute, value in self.STATE.items():

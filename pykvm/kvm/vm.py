@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pykvm.kvm.abi import call, call_long, ffi, lib
@@ -116,6 +116,26 @@ class Vm:
         msi.address_hi = address >> 32
         msi.data = data
         return call(self.fd, "KVM_SIGNAL_MSI", msi) > 0
+
+    def set_message_routes(self, messages: Mapping[int, tuple[int, int]]) -> None:
+        """Route each of these GSIs (from ``GSI_COUNT`` on) to an MSI of (address, data), beside the
+        board's own inputs, which stay where KVM has them by default."""
+        chips = [(n, lib.KVM_IRQCHIP_IOAPIC, n) for n in range(GSI_COUNT)]
+        chips += [(n, lib.KVM_IRQCHIP_PIC_MASTER + n // 8, n % 8) for n in range(16)]
+        # struct kvm_irq_routing: a count, flags, entries.
+        size = ffi.sizeof("struct kvm_irq_routing_entry")
+        block = ffi.new("char[]", 8 + size * (len(chips) + len(messages)))
+        ffi.cast("uint32_t *", block)[0] = len(chips) + len(messages)
+        entries = ffi.cast("struct kvm_irq_routing_entry *", block + 8)
+        for entry, (gsi, chip, pin) in zip(entries[0 : len(chips)], chips, strict=True):
+            entry.gsi, entry.type = gsi, lib.KVM_IRQ_ROUTING_IRQCHIP
+            entry.u.irqchip.irqchip, entry.u.irqchip.pin = chip, pin
+        for n, (gsi, (address, data)) in enumerate(messages.items(), len(chips)):
+            entry = entries[n]
+            entry.gsi, entry.type = gsi, lib.KVM_IRQ_ROUTING_MSI
+            entry.u.msi.address_lo, entry.u.msi.address_hi = address & 0xFFFF_FFFF, address >> 32
+            entry.u.msi.data = data
+        call(self.fd, "KVM_SET_GSI_ROUTING", block)
 
     # -- doorbells ----------------------------------------------------------------------------
 

@@ -82,6 +82,7 @@ class Config:
     serial: str = "stdio"
     timeout: float | None = None
     nics: tuple[NicConfig, ...] = ()
+    rng: bool = False
 
     def __post_init__(self) -> None:
         if not MIN_MEMORY <= self.memory <= MAX_MEMORY:

@@ -26,7 +26,9 @@ from pykvm.machine import board, cpu
 from pykvm.machine.config import Config
 from pykvm.machine.halt import HaltWatch
 from pykvm.machine.irq import Gsi, GsiLine
-from pykvm.machine.observe import Observer
+from pykvm.machine.kicks import IoeventfdKicks
+from pykvm.machine.messages import IrqfdMessages
+from pykvm.machine.observe import Observer, teller
 from pykvm.machine.outcome import TIMEOUT_STATUS, Outcome
 from pykvm.machine.pci import INTX_GSIS, PciBus
 from pykvm.machine.vcpu_thread import VcpuThread
@@ -95,6 +97,8 @@ class Machine:
         self.memory = stack.enter_context(GuestMemory(config.memory))
         self._place(self.plan)
         self.vm = stack.enter_context(Vm(kvm, self.memory))
+        self.messages = IrqfdMessages(self.vm)
+        self.kicks = IoeventfdKicks(self.vm)
         self.loop = EpollLoop(self.lock, on_error=self._bug)
         stack.callback(self.loop.stop)
         if serial is None:
@@ -139,14 +143,21 @@ class Machine:
             memory.write(segment.address, segment.data)
 
     def _plug_cards(self, stack: ExitStack) -> None:
-        """The PCI bus, and a network card for each ``--nic``."""
+        """The PCI bus, and a card for each option that asks for one."""
         self.pci = PciBus(self.board, self.board.bridge, self.publish_map)
-        if not self.config.nics:
+        config = self.config
+        if not (config.nics or config.rng):
             return
-        from pykvm.machine.nics import plug_nics
-
         self.vm.set_level_triggered(INTX_GSIS)
-        plug_nics(self, stack)
+        if config.nics:
+            from pykvm.machine.nics import plug_nics
+
+            plug_nics(self, stack)
+        if config.rng:
+            from pykvm.devices.virtio.rng import Rng
+            from pykvm.machine.virtio import plug
+
+            plug(self, stack, "virtio-rng", Rng())
 
     def publish_map(self) -> None:
         """Give the C side its copy of the map."""
@@ -252,15 +263,14 @@ class Machine:
         self.stop(Outcome("the guest asked for a reset"))
 
     def device_error(self, device: str, error: DeviceError) -> None:
-        """The guest asked ``device`` for the impossible: the user is told, the guest goes on."""
+        """The guest asked ``device`` for the impossible: the user is told, the guest goes on.
+        Called with the lock held."""
         if device not in self._blamed:  # a guest that does it in a loop is told of once
             self._blamed.add(device)
             self.say(f"{device}: {error}")
-        if self.tracer is not None:
-            from pykvm.machine.observe import device_error
-
-            with self.lock:
-                device_error(self, self.tracer, device, error)
+        tell = teller(self, device)
+        if tell is not None:
+            tell("error", {"message": str(error)})
 
     def set_cables(self, plugged: bool) -> None:
         """Plug the network cards' cables in, or pull them; from any thread without the lock."""

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pykvm.backends.net import open_net_backend
 from pykvm.devices.e1000 import E1000
 from pykvm.devices.e1000.engines import named
 from pykvm.errors import UsageError
 from pykvm.interfaces import NetBackend
+from pykvm.machine.observe import teller
 from pykvm.machine.pci import gsi_of
-from pykvm.trace.events import DeviceEvent
 
 if TYPE_CHECKING:
     from pykvm.machine.machine import Machine
 
-_FIRST_SLOT = 3
 _OWN_MAC = bytes.fromhex("525400123456")
 
 
 def plug_nics(machine: Machine, stack: ExitStack) -> None:
     """Build and plug every card; ``stack`` closes the backends. Raises UsageError, HostError."""
     for number, nic in enumerate(machine.config.nics):
-        slot = _FIRST_SLOT + number
+        slot = machine.pci.free_slot()
         name = f"{nic.model}-{number}"
         mac = nic.mac or _OWN_MAC[:5] + bytes((_OWN_MAC[5] + number,))
         backend = open_net_backend(nic.backend, machine.loop, machine.say)
@@ -40,7 +37,7 @@ def plug_nics(machine: Machine, stack: ExitStack) -> None:
             raise UsageError(f"--nic: engine={nic.engine} needs the backend null or tap, no pcap")
         card = E1000(
             name, mac, irq=machine.irq(name, gsi_of(slot)), loop=machine.loop,
-            memory=machine.memory, backend=backend, trace=_trace(machine, name),
+            memory=machine.memory, backend=backend, trace=teller(machine, name),
             engine=named(nic.engine) if nic.engine else None,
             report=partial(machine.device_error, name), doorbells=machine.vm.doorbells,
         )  # fmt: skip
@@ -53,16 +50,3 @@ def _close(machine: Machine, backend: NetBackend) -> None:
     """Backends are called with the lock held, to the last."""
     with machine.lock:
         backend.close()
-
-
-def _trace(machine: Machine, name: str) -> Callable[[str, dict[str, Any]], None] | None:
-    """Where a card tells what happens inside; None when nobody listens."""
-    tracer = machine.tracer
-    if tracer is None:
-        return None
-
-    def tell(what: str, details: dict[str, Any]) -> None:
-        now = time.monotonic_ns() - machine.started_ns
-        tracer.event(DeviceEvent(now, name, what, details))
-
-    return tell

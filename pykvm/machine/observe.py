@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pykvm.bus import Range
@@ -193,7 +194,13 @@ def traced_line(machine: Machine, tracer: Tracer, device: str, line: GsiLine) ->
     line.on_change = changed
 
 
-def device_error(machine: Machine, tracer: Tracer, device: str, error: Exception) -> None:
-    """Report that the guest asked a device for the impossible."""
-    now = time.monotonic_ns() - machine.started_ns
-    tracer.event(DeviceEvent(now, device, "error", {"message": str(error)}))
+def teller(machine: Machine, device: str) -> Callable[[str, dict[str, Any]], None] | None:
+    """Where a device tells what happens inside it; None when nobody listens."""
+    tracer = machine.tracer
+    if tracer is None:
+        return None
+
+    def tell(what: str, details: dict[str, Any]) -> None:
+        tracer.event(DeviceEvent(time.monotonic_ns() - machine.started_ns, device, what, details))
+
+    return tell

@@ -13,12 +13,13 @@ from typing import Any, Protocol
 from pykvm.bus import Range
 from pykvm.devices.pci import registers as r
 from pykvm.devices.pci.config import Bar, ConfigSpace
-from pykvm.devices.pci.host import HostBridge
+from pykvm.devices.pci.host import SLOTS, HostBridge
 from pykvm.errors import RangeError
 from pykvm.interfaces import Device
 from pykvm.machine.board import Board
 
 CONFIG_PORTS = 0xCF8
+FIRST_SLOT = 3
 MEMORY_WINDOW = (0xE000_0000, 0xFEC0_0000)
 IO_WINDOW = (0xC000, 0x1_0000)
 # Two inputs that a PC keeps free, level-triggered; functions share them by slot.
@@ -80,6 +81,11 @@ class PciBus:
             function.config_changed()
 
         function.config.on_change = changed
+
+    def free_slot(self) -> int:
+        """The lowest slot that is free, after those that a PC's chipset uses."""
+        taken = {slot for slot, _ in self._functions}
+        return next(slot for slot in range(FIRST_SLOT, SLOTS) if slot not in taken)
 
     def assign(self) -> None:
         """What firmware does: addresses, interrupt lines, decoding on."""

@@ -144,7 +144,8 @@ class VcpuThread:
         return self._answered.wait(_ANSWER_WAIT) and self._halted
 
     def _blame_guest(self, device: str, error: DeviceError) -> None:
-        self.machine.device_error(device, error)
+        with self.machine.lock:
+            self.machine.device_error(device, error)
 
     def _run_failed(self) -> None:
         from pykvm.machine.crash import run_failed

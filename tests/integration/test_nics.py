@@ -104,3 +104,10 @@ def test_a_tap_that_cannot_be_opened_is_status_4_with_the_command_that_makes_one
     assert done.returncode == 4
     assert "ip tuntap add lo" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_what_a_hostile_guest_does_to_a_traced_card_is_told_and_hangs_nothing():
+    nics = ("--nic", "e1000", "--nic", "e1000")
+    done = run("e1000_hostile.elf", *nics, "--trace", "irq,e1000-0")
+    assert done.returncode == 1, done.stdout
+    assert "e1000-0 error message=" in done.stderr

@@ -1,0 +1,157 @@
+"""A virtio device as a PCI function: legacy, modern or both (VIRTIO 1.2, 4.1).
+
+BAR 0   I/O ports: the legacy registers
+BAR 1   memory: the MSI-X table
+BAR 4   memory, 64-bit: the modern registers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pykvm.devices.pci.config import Bar, ConfigSpace, Identity
+from pykvm.devices.pci.dma import BusMaster
+from pykvm.devices.pci.msi import Msix, MsixTable
+from pykvm.devices.virtio import registers as r
+from pykvm.devices.virtio.configaccess import ConfigWithWindow, add_window
+from pykvm.devices.virtio.device import Trace, Type, VirtioDevice
+from pykvm.devices.virtio.interrupts import Interrupts
+from pykvm.devices.virtio.legacy import LegacyWindow
+from pykvm.devices.virtio.modern import ModernWindow
+from pykvm.devices.virtio.queue import NO_VECTOR
+from pykvm.errors import DeviceError
+from pykvm.interfaces import Device, EventLoop, IrqLine, Kicks, Messages, State
+from pykvm.memory import GuestMemory
+
+VENDOR = 0x1AF4
+TRANSPORTS = ("transitional", "legacy", "modern")
+_TRANSITIONAL_IDS = {1: 0x1000, 2: 0x1001, 3: 0x1003, 4: 0x1005}
+_MODERN_BASE = 0x1040
+_LEGACY_BAR, _MSIX_BAR, _MODERN_BAR = 0, 1, 4
+_CAP_VENDOR = 0x09
+_COMMON_CFG, _NOTIFY_CFG, _ISR_CFG, _DEVICE_CFG = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a function works with. Without ``kicks`` each kick is an access of the window's;
+    ``report`` is told what the driver did wrong."""
+
+    irq: IrqLine
+    loop: EventLoop
+    memory: GuestMemory
+    messages: Messages
+    kicks: Kicks | None = None
+    trace: Trace | None = None
+    report: Callable[[DeviceError], None] = lambda error: None
+
+
+class VirtioPci:
+    """``kind`` in a slot. ``transport`` is one of ``TRANSPORTS``."""
+
+    def __init__(
+        self, name: str, kind: Type, around: Surroundings, *, transport: str = "transitional",
+        packed: bool = True,
+    ) -> None:  # fmt: skip
+        self.name = name
+        legacy, modern = transport != "modern", transport != "legacy"
+        bars = (
+            *([Bar(_LEGACY_BAR, r.LEGACY_SIZE, io=True)] if legacy else []),
+            Bar(_MSIX_BAR, _table_size(len(kind.queue_sizes) + 1)),
+            *([Bar(_MODERN_BAR, r.MODERN_SIZE, wide=True, prefetch=True)] if modern else []),
+        )
+        self.config: ConfigSpace = ConfigWithWindow(_identity(kind, legacy), bars)
+        self.device = VirtioDevice(
+            kind, BusMaster(self.config, around.memory), around.loop, packed=packed and modern,
+            trace=around.trace, report=around.report,
+        )  # fmt: skip
+        table = MsixTable(f"{name}-msix", len(kind.queue_sizes) + 1)
+        self.msix = Msix(self.config, table, _MSIX_BAR, around.messages.send)
+        self.interrupts = Interrupts(self.config, around.irq, self.msix)
+        self.device.interrupt = self.interrupts.fire
+        windows: dict[int, Device] = {_MSIX_BAR: table}
+        self.windows: Mapping[int, Device] = windows
+        self.answers: Mapping[int, tuple[Any, Any]] = {}
+        if legacy:
+            windows[_LEGACY_BAR] = LegacyWindow(name if not modern else f"{name}-io", self)
+        if modern:
+            window = windows[_MODERN_BAR] = ModernWindow(name, self)
+            self._add_capabilities(kind)
+            add_window(self.config, {_MODERN_BAR: window})
+
+    def _add_capabilities(self, kind: Type) -> None:
+        """Where the parts of the modern window are (4.1.4)."""
+        for what, offset, length, more in (
+            (_COMMON_CFG, r.COMMON, r.COMMON_SIZE, b""),
+            (_NOTIFY_CFG, r.NOTIFY, r.NOTIFY_STEP * len(kind.queue_sizes),
+             r.NOTIFY_STEP.to_bytes(4, "little")),
+            (_ISR_CFG, r.ISR, 1, b""),
+            (_DEVICE_CFG, r.CONFIG, max(kind.config_size, 4), b""),
+        ):  # fmt: skip
+            head = bytes((16 + len(more), what, _MODERN_BAR, 0, 0, 0))
+            body = head + offset.to_bytes(4, "little") + length.to_bytes(4, "little") + more
+            self.config.add_capability(_CAP_VENDOR, body, bytes(len(body)))
+
+    # -- for the windows ----------------------------------------------------------------------
+
+    def vector(self, value: int) -> int:
+        """The vector that the driver gets when it asks for ``value`` (4.1.5.1.2)."""
+        return value if value < self.msix.table.vectors else NO_VECTOR
+
+    def vectors_changed(self) -> None:
+        """A queue may have got another vector."""
+
+    def restart(self) -> None:
+        """The driver reset the device: its own part, and what the transport holds for it."""
+        self.device.reset()
+        self.interrupts.reset()
+
+    # -- for the bus --------------------------------------------------------------------------
+
+    def config_changed(self) -> None:
+        """The guest wrote the configuration space."""
+        self.interrupts.update()
+
+    def placed(self, addresses: Mapping[int, int]) -> None:
+        """Where the windows are."""
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of guest memory; idempotent."""
+        self.device.type.stop()
+        for queue in self.device.queues:
+            queue.ring = None
+
+    def state(self) -> State:
+        return {
+            "version": 1, "config": self.config.state(), "device": self.device.state(),
+            "isr": self.interrupts.isr,
+            "windows": {index: window.state() for index, window in self.windows.items()},
+        }  # fmt: skip
+
+    def restore(self, state: State) -> None:
+        if state["version"] != 1:
+            raise ValueError(f"{self.name}: state version {state['version']}")
+        self.config.restore(state["config"])
+        for index, window in self.windows.items():
+            window.restore(state["windows"][index])
+        self.interrupts.isr = state["isr"]
+        self.device.restore(state["device"])
+        self.interrupts.update()
+
+
+def _identity(kind: Type, legacy: bool) -> Identity:
+    """Legacy drivers find the type in the subsystem's ID, modern ones in the device's (4.1.2)."""
+    return Identity(
+        vendor=VENDOR,
+        device=_TRANSITIONAL_IDS[kind.kind] if legacy else _MODERN_BASE + kind.kind,
+        class_code=kind.class_code, revision=0 if legacy else 1,
+        subsystem_vendor=VENDOR, subsystem=kind.kind if legacy else 0x1100, interrupt_pin=1,
+    )  # fmt: skip
+
+
+def _table_size(vectors: int) -> int:
+    return MsixTable("", vectors).size
