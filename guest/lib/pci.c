@@ -51,6 +51,27 @@ bool pci_find(u16 vendor, u16 device, unsigned nth, struct pci_device *found)
     return false;
 }
 
+u8 pci_capability(struct pci_device d, u8 kind, u8 after)
+{
+    if (!(pci_read16(d, PCI_STATUS) & 1 << 4))
+        return 0;
+    u8 at = (u8)(pci_read8(d, after ? (u8)(after + 1) : PCI_CAPABILITIES) & ~3);
+    for (unsigned hops = 0; at && hops < 48; hops++) {
+        if (pci_read8(d, at) == kind)
+            return at;
+        at = (u8)(pci_read8(d, (u8)(at + 1)) & ~3);
+    }
+    return 0;
+}
+
+u64 pci_bar64(struct pci_device d, unsigned bar)
+{
+    u32 low = pci_read32(d, (u8)(PCI_BAR0 + bar * 4));
+    if (low & 1 || (low & 6) != 4)
+        return pci_bar(d, bar);
+    return (u64)pci_read32(d, (u8)(PCI_BAR0 + bar * 4 + 4)) << 32 | (low & ~15u);
+}
+
 u32 pci_bar(struct pci_device d, unsigned bar)
 {
     u32 value = pci_read32(d, (u8)(PCI_BAR0 + bar * 4));
