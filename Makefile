@@ -8,6 +8,9 @@ PYTEST := $(BIN)/python -m pytest
 # The unit and contract tiers run side by side; KVM tests share two cores' worth of guests.
 JOBS ?= 2
 
+# What `pykvm bench` runs, shipped with the package.
+BENCH_GUESTS := exits.elf nic.elf virtio_nic.elf
+
 .DEFAULT_GOAL := help
 .PHONY: help run test build guest check fmt test-unit test-kvm bench readme sanitize clean
 
@@ -25,8 +28,8 @@ build: $(VENV)/.built guest ## make .venv, the C extension and the guests
 guest: ## build the guest kit's images
 	@tools/require.sh $(PYTHON)
 	@$(MAKE) --no-print-directory -C guest
-	@mkdir -p pykvm/guests && cmp -s guest/build/exits.elf pykvm/guests/exits.elf \
-		|| cp guest/build/exits.elf pykvm/guests/
+	@mkdir -p pykvm/guests && for image in $(BENCH_GUESTS); do \
+		cmp -s guest/build/$$image pykvm/guests/$$image || cp guest/build/$$image pykvm/guests/; done
 
 check: $(VENV)/.built ## read-only: lint, format, types
 	$(BIN)/ruff check .

@@ -1,0 +1,222 @@
+// How fast a virtio card moves frames, seen from ring 3 of the guest.
+//
+//   BENCH <kind> <frames> <tsc cycles>                   one line per measurement
+//   COUNT kicks <n> interrupts <n> packets <n>           at the end, of all of them
+//
+// Command line, all optional:
+//   transport=modern  or legacy
+//   mode=tx      tx: send; the kinds are tx-SIZE-BATCH (frames to a kick) and tx-tso
+//   kind=NAME    only that one
+//   frames=20000 frames per measurement; a tx-tso "frame" is one request of 44 segments
+//   passes=3
+//   mode=rx      rx: print READY, wait for a byte on the serial port, take `frames` frames, again;
+//                kind=rx-merge with mergeable buffers, and tso=1 with large segments in them
+//   irq=0        1: wait for interrupts where there is nothing to do, not looking all the time
+//   packed=0, event_idx=1, indirect=1, entries=N   how the rings are
+#include "clock.h"
+#include "cmdline.h"
+#include "cpu.h"
+#include "exit.h"
+#include "inet.h"
+#include "printf.h"
+#include "ring3.h"
+#include "string.h"
+#include "uart.h"
+#include "virtio/net.h"
+
+enum { MSS = 1460, SEGMENTS = 44, PIECES = 4, TSO_BATCH = 8, PATIENCE_MS = 20000, HEADERS = 54 };
+
+static struct net card;
+static u16 size;
+static u64 batch, packets;
+static u8 request[sizeof(struct net_header) + HEADERS];
+static u8 payload[MSS * SEGMENTS];
+
+static void ethernet(u8 *out, u16 type)
+{
+    memcpy(out, "\x02\0\0\0\0\x01", 6);
+    memcpy(out + 6, card.mac, 6);
+    put_be16(out + 12, type);
+}
+
+// As drivers do, wait for a good part of a full ring, and do not look all the time: the card's core
+// pays for each look.
+static void wait_for_room(void)
+{
+    struct queue *q = &card.tx[0].queue;
+    unsigned wanted = q->size / 2;
+    net_kick(&card, 0);
+    while (net_room(&card, 0) < wanted) {
+        if (!q->polled)
+            queue_wait(q, (u16)(queue_pending(q) * 3 / 4 + 1), PATIENCE_MS);
+        for (int i = 0; q->polled && i < 64; i++)
+            cpu_pause();
+    }
+}
+
+static void wait_until_sent(void)
+{
+    struct queue *q = &card.tx[0].queue;
+    while (!net_sent(&card, 0)) {
+        if (!q->polled)
+            queue_wait(q, (u16)queue_pending(q), PATIENCE_MS);
+        cpu_pause();
+    }
+}
+
+static u64 send_frames(u64 frames)
+{
+    u64 start = rdtsc();
+    for (u64 n = 1; n <= frames; n++) {
+        u8 *out;
+        while (!(out = net_buffer(&card, 0)))
+            wait_for_room();
+        net_queue(&card, 0, out, size);
+        if (n % batch == 0)
+            net_kick(&card, 0);
+    }
+    net_kick(&card, 0);
+    wait_until_sent();
+    return rdtsc() - start;
+}
+
+static u64 send_requests(u64 requests)
+{
+    struct piece pieces[2 + PIECES];
+    u64 at = (u64)request + sizeof(struct net_header) - card.header;
+    unsigned count = 0;
+    pieces[count++] = (struct piece){at, card.own_piece ? card.header : card.header + (u32)HEADERS};
+    if (card.own_piece)
+        pieces[count++] = (struct piece){at + card.header, HEADERS};
+    for (unsigned i = 0; i < PIECES; i++)
+        pieces[count++] = (struct piece){(u64)payload + i * (sizeof payload / PIECES), sizeof payload / PIECES};
+    u64 start = rdtsc();
+    for (u64 n = 1; n <= requests; n++) {
+        while (!net_queue_pieces(&card, 0, pieces, count))
+            wait_for_room();
+        if (n % TSO_BATCH == 0)
+            net_kick(&card, 0);
+    }
+    net_kick(&card, 0);
+    wait_until_sent();
+    return rdtsc() - start;
+}
+
+static void transmit(u64 frames, u64 passes, const char *only)
+{
+    static const struct {
+        const char *name;
+        u16 size, batch;
+    } kinds[] = {
+        {"tx-60-1", 60, 1}, {"tx-60-64", 60, 64}, {"tx-1514-1", 1514, 1}, {"tx-1514-64", 1514, 64},
+    };
+    for (u64 pass = 0; pass < passes; pass++) {
+        for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+            if (*only && strcmp(only, kinds[i].name))
+                continue;
+            size = kinds[i].size;
+            batch = kinds[i].batch;
+            printf("BENCH %s %lu %lu\n", kinds[i].name, frames, ring3_call(send_frames, frames));
+            packets += frames;
+        }
+        // Without the offload the card would have to be told of every segment.
+        if ((*only && strcmp(only, "tx-tso")) || !(card.device.features & NET_F_HOST_TSO4))
+            continue;
+        u64 requests = frames / 8;
+        printf("BENCH tx-tso %lu %lu\n", requests, ring3_call(send_requests, requests));
+        packets += requests;
+    }
+}
+
+static u64 take(u64 frames)
+{
+    static struct net_frame frame;
+    struct queue *q = &card.rx[0].queue;
+    u64 start = rdtsc();
+    for (u64 n = 0; n < frames; n++) {
+        while (!net_receive(&card, 0, &frame)) {
+            net_refill(&card, 0);
+            if (!q->polled)
+                queue_wait(q, 1, PATIENCE_MS);
+            cpu_pause();
+        }
+        net_release(&card, 0, &frame);
+    }
+    return rdtsc() - start;
+}
+
+static void receive(u64 frames, u64 passes, const char *kind)
+{
+    for (u64 pass = 0; pass < passes; pass++) {
+        printf("READY\n");
+        while (uart_getc() < 0)
+            cpu_pause();
+        printf("BENCH %s %lu %lu\n", *kind ? kind : "rx", frames, ring3_call(take, frames));
+        packets += frames;
+    }
+}
+
+static u64 fill(u64 unused)
+{
+    for (u16 i = 0; i < card.tx[0].queue.size; i++) {
+        u8 *out = card.tx[0].buffers + (size_t)i * card.tx[0].stride + card.header;
+        for (unsigned n = 0; n < 1514; n++)
+            out[n] = 0xA5;
+        ethernet(out, 0x88B5);
+    }
+    return unused;
+}
+
+static void fill_request(void)
+{
+    struct net_header h = {.flags = NET_NEEDS_CSUM, .gso_type = NET_GSO_TCPV4, .header_length = HEADERS,
+                           .gso_size = MSS, .csum_start = 34, .csum_offset = 16};
+    u8 *frame = request + sizeof h, *ip = frame + 14, *tcp = frame + 34;
+    // A header of 10 bytes ends where one of 12 does: before the frame.
+    memcpy(request + sizeof h - card.header, &h, card.header);
+    ethernet(frame, 0x0800);
+    // IPv4 and TCP to an address that nobody has: version, TTL, protocol; data offset, ACK.
+    memcpy(ip, "\x45\0\0\0\0\1\x40\0\x40\x06\0\0\x0a\0\0\2\x0a\0\0\1", 20);
+    memcpy(tcp, "\x30\x39\0\x50\0\0\0\1\0\0\0\1\x50\x10\xff\xff\0\0\0\0", 20);
+    put_be16(ip + 2, 40 + sizeof payload);
+    put_be16(ip + 10, (u16)~ones_sum(ip, 20, 0));
+    put_be16(tcp + 16, pseudo_sum(ip, 20 + sizeof payload));
+}
+
+int main(void)
+{
+    char mode[8] = "tx", only[16] = "", transport[8] = "modern";
+    u64 frames = cmdline_u64("frames", 20000), passes = cmdline_u64("passes", 3);
+    cmdline_get("mode", mode, sizeof mode);
+    cmdline_get("kind", only, sizeof only);
+    cmdline_get("transport", transport, sizeof transport);
+    struct net_options options = {.transport = virtio_transport(transport), .wanted = NET_WANTED,
+                                  .interrupts = cmdline_u64("irq", 0), .entries = (u16)cmdline_u64("entries", 0)};
+    if (cmdline_u64("packed", 0))
+        options.wanted |= F_RING_PACKED;
+    if (!cmdline_u64("event_idx", 1))
+        options.wanted &= ~F_EVENT_IDX;
+    if (!cmdline_u64("indirect", 1))
+        options.wanted &= ~F_INDIRECT_DESC;
+    if (strcmp(only, "rx-merge") == 0)
+        options.wanted |= NET_F_MRG_RXBUF;
+    if (cmdline_u64("tso", 0))
+        options.wanted |= NET_F_GUEST_CSUM | NET_F_GUEST_TSO4 | NET_F_GUEST_TSO6;
+    clock_init();
+    if (!net_open(&card, 0, &options)) {
+        printf("FAIL: virtio_nic: no card for a %s driver\n", transport);
+        return EXIT_FAIL;
+    }
+    if (options.interrupts)
+        irq_enable();
+    ring3_call(fill, 0);
+    fill_request();
+    bool rx = strcmp(mode, "rx") == 0;
+    if (rx)
+        receive(frames, passes, only);
+    else
+        transmit(frames, passes, only);
+    const struct queue *q = rx ? &card.rx[0].queue : &card.tx[0].queue;
+    printf("COUNT kicks %lu interrupts %u packets %lu\n", q->kicks, q->interrupts, packets);
+    return EXIT_PASS;
+}
