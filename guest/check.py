@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from pathlib import Path
@@ -28,35 +30,73 @@ QEMU = [
     "pc",
     "-display",
     "none",
-    "-serial",
-    "stdio",
     "-no-reboot",
     "-device",
     "isa-debug-exit,iobase=0xf4,iosize=4",
 ]
+DISK = 16 << 20
 TO_QEMU = {
-    "--nic": "-device",
     "--append": "-append",
     "--initrd": "-initrd",
     "-m": "-m",
     "--cpus": "-smp",
+    "--serial": "-serial",
 }
+TRANSPORTS = {"legacy": ",disable-modern=on", "modern": ",disable-legacy=on", "transitional": ""}
 
 
 def command(case: dict[str, Any], vmm: str, pykvm: str) -> list[str]:
     args = case.get("args", [])
     if vmm == "pykvm":
         return [pykvm, "run", case["elf"], *args]
-    translated = [word for n, a in enumerate(args) for word in to_qemu(a, args[n - 1])]
     memory = [] if "-m" in args else ["-m", "128"]
-    return [*QEMU, "-kernel", case["elf"], *memory, *translated]
+    serial = [] if "--serial" in args else ["-serial", "stdio"]
+    return [*QEMU, "-kernel", case["elf"], *memory, *serial, *to_qemu(args)]
 
 
-def to_qemu(word: str, before: str) -> list[str]:
-    """A word of `pykvm run`'s arguments as QEMU has it; a card's cable ends in an empty hub."""
-    if before == "--nic":
-        return [f"{word.split(',', maxsplit=1)[0]},netdev=n0", "-netdev", "hubport,id=n0,hubid=0"]
-    return [TO_QEMU.get(word, word)]
+def to_qemu(args: list[str]) -> list[str]:
+    """The arguments of `pykvm run` as QEMU has them."""
+    devices = {"--nic": card, "--disk": disk, "--console": console}
+    words: list[str] = []
+    rest = iter(enumerate(args))
+    for n, arg in rest:
+        if arg == "--rng":
+            words += ["-device", "virtio-rng-pci"]
+        elif arg in devices:
+            kind, *pairs = next(rest)[1].split(",")
+            words += devices[arg](kind, dict(pair.split("=", 1) for pair in pairs), n)
+        else:
+            words.append(TO_QEMU.get(arg, arg))
+    return words
+
+
+def card(model: str, options: dict[str, str], n: int) -> list[str]:
+    """A cable ends in an empty hub, or comes back: a UDP socket that sends to itself."""
+    if model == "e1000":
+        return ["-device", f"e1000,netdev=n{n}", "-netdev", f"hubport,id=n{n},hubid={n}"]
+    device = "virtio-net-pci" + TRANSPORTS[options.get("transport", "transitional")]
+    device += "".join(f",{key}={options[key]}" for key in ("mac", "packed") if key in options)
+    if options.get("backend") != "loopback":
+        return ["-nic", "none", "-device", device]  # what it sends is gone
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        here = f"127.0.0.1:{probe.getsockname()[1]}"
+    netdev = f"socket,id=n{n},udp={here},localaddr={here}"
+    return ["-device", f"{device},netdev=n{n}", "-netdev", netdev]
+
+
+def disk(path: str, options: dict[str, str], n: int) -> list[str]:
+    drive = f"file={path},format=raw,if=none,id=d{n},discard=unmap"
+    drive += f",readonly={options.get('readonly', 'off')}"
+    device = f"virtio-blk-pci,drive=d{n}" + TRANSPORTS[options.get("transport", "transitional")]
+    device += "".join(f",{key}={options[key]}" for key in ("serial", "packed") if key in options)
+    return ["-drive", drive, "-device", device]
+
+
+def console(kind: str, options: dict[str, str], n: int) -> list[str]:
+    chardev = f"file,path={kind[5:]}" if kind.startswith("file:") else kind
+    words = ["-chardev", f"{chardev},id=c{n}", "-device", f"virtio-serial-pci,id=s{n}"]
+    return [*words, "-device", f"virtconsole,bus=s{n}.0,chardev=c{n}"]
 
 
 def missing_line(expected: list[str], text: str) -> str | None:
@@ -67,6 +107,13 @@ def missing_line(expected: list[str], text: str) -> str | None:
 
 def run(case: dict[str, Any], vmm: str, pykvm: str) -> str | None:
     """None if the case did what the table says, else what went wrong."""
+    with tempfile.NamedTemporaryFile(prefix="pykvm-disk-") as scratch:
+        scratch.truncate(DISK)
+        args = [arg.replace("{disk}", scratch.name) for arg in case.get("args", [])]
+        return run_with({**case, "args": args}, vmm, pykvm)
+
+
+def run_with(case: dict[str, Any], vmm: str, pykvm: str) -> str | None:
     try:
         done = subprocess.run(
             command(case, vmm, pykvm),
