@@ -23,6 +23,7 @@
 #include "string.h"
 #include "uart.h"
 #include "virtio/net.h"
+#include "virtio/net_options.h"
 
 enum { MSS = 1460, SEGMENTS = 44, PIECES = 4, TSO_BATCH = 8, PATIENCE_MS = 20000, HEADERS = 54 };
 
@@ -185,26 +186,16 @@ static void fill_request(void)
 
 int main(void)
 {
-    char mode[8] = "tx", only[16] = "", transport[8] = "modern";
+    char mode[8] = "tx", only[16] = "";
     u64 frames = cmdline_u64("frames", 20000), passes = cmdline_u64("passes", 3);
     cmdline_get("mode", mode, sizeof mode);
     cmdline_get("kind", only, sizeof only);
-    cmdline_get("transport", transport, sizeof transport);
-    struct net_options options = {.transport = virtio_transport(transport), .wanted = NET_WANTED,
-                                  .interrupts = cmdline_u64("irq", 0), .entries = (u16)cmdline_u64("entries", 0)};
-    if (cmdline_u64("packed", 0))
-        options.wanted |= F_RING_PACKED;
-    if (!cmdline_u64("event_idx", 1))
-        options.wanted &= ~F_EVENT_IDX;
-    if (!cmdline_u64("indirect", 1))
-        options.wanted &= ~F_INDIRECT_DESC;
+    struct net_options options = net_options();
     if (strcmp(only, "rx-merge") == 0)
         options.wanted |= NET_F_MRG_RXBUF;
-    if (cmdline_u64("tso", 0))
-        options.wanted |= NET_F_GUEST_CSUM | NET_F_GUEST_TSO4 | NET_F_GUEST_TSO6;
     clock_init();
     if (!net_open(&card, 0, &options)) {
-        printf("FAIL: virtio_nic: no card for a %s driver\n", transport);
+        printf("FAIL: virtio_nic: no card for this driver\n");
         return EXIT_FAIL;
     }
     if (options.interrupts)

@@ -49,7 +49,8 @@ bool net_loop_trip(struct net *net, unsigned pair, u32 size, u32 n, u32 ms)
         if (net_receive(net, on, &frame)) {
             bool same = net_loop_same(net, &frame, size, n);
             net_release(net, on, &frame);
-            return same;
+            if (same)
+                return true;
         }
         cpu_pause();
     }

@@ -11,7 +11,7 @@ void net_loop_write(const struct net *net, u8 *out, u32 size, u32 n);
 // That frame, unchanged?
 bool net_loop_same(const struct net *net, const struct net_frame *frame, u32 size, u32 n);
 
-// Sends one on a pair and waits until it is back on any; false if it is not, or is another one.
+// Sends one on a pair and waits until it is back, unchanged, on any; others that come are let go.
 bool net_loop_trip(struct net *net, unsigned pair, u32 size, u32 n, u32 ms);
 
 // The same in ring 3, from ring 0.
