@@ -17,12 +17,13 @@ from cffi import FFI
 HERE = Path(__file__).parent
 SOURCES = [
     "guestmem.c", "bus.c", "doorbell.c", "vcpu.c", "inet.c", "irqline.c", "host.c",
-    "virtq.c", "virtq_split.c", "virtq_packed.c",
+    "virtq.c", "virtq_split.c", "virtq_packed.c", "isr.c", "virtio_net.c",
     "e1000.c", "e1000_irq.c", "e1000_tx.c", "e1000_rx.c",
     "floor.c",
 ]  # fmt: skip
 HEADERS = [
-    "guestmem.h", "bus.h", "doorbell.h", "vcpu.h", "irqline.h", "virtq.h", "e1000.h", "floor.h",
+    "guestmem.h", "bus.h", "doorbell.h", "vcpu.h", "irqline.h", "virtq.h", "isr.h",
+    "virtio_net.h", "e1000.h", "floor.h",
 ]  # fmt: skip
 PRIVATE = ["inet.h", "virtq_ring.h", "host.h", "spin.h", "e1000_card.h"]
 

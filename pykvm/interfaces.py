@@ -14,7 +14,7 @@ the machine's one lock held, so devices need no locks of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -179,6 +179,14 @@ class NetBackend(Protocol):
     def native_fd(self) -> int | None:
         """For C: a descriptor that takes a frame behind its virtio-net header in one ``writev``;
         -1 where frames may just be forgotten; None where only ``send`` will do."""
+
+    @property
+    def native_fds(self) -> Sequence[int]:
+        """The same, one for each queue pair; empty where only ``send`` will do."""
+
+    def tune(self, header: int, receive: Offload, pairs: int) -> None:
+        """For C: frames have virtio-net headers of ``header`` bytes from now on, those that come in
+        may be left as ``receive`` says, and the first ``pairs`` of ``native_fds`` are used."""
 
     def connect(self, receiver: NetReceiver) -> None:
         """Start to deliver frames to ``receiver``."""

@@ -10,9 +10,11 @@ from pykvm.interfaces import EventLoop, NetBackend
 ACCEPTED = "null, loopback, tap, tap:NAME, passt, socket:PATH or python:MODULE:OBJECT"
 
 
-def open_net_backend(spec: str, loop: EventLoop, say: Callable[[str], None]) -> NetBackend:
-    """Open the backend ``spec`` names. Raises UsageError for a name that does not exist, HostError
-    when the host cannot do it."""
+def open_net_backend(
+    spec: str, loop: EventLoop, say: Callable[[str], None], *, queues: int = 1
+) -> NetBackend:
+    """Open the backend ``spec`` names, for ``queues`` pairs of queues. Raises UsageError for a name
+    that does not exist, HostError when the host cannot do it."""
     kind, _, argument = spec.partition(":")
     if spec == "null":
         from pykvm.backends.net_null import NullNet
@@ -25,7 +27,7 @@ def open_net_backend(spec: str, loop: EventLoop, say: Callable[[str], None]) -> 
     if kind == "tap" and (argument or spec == "tap"):
         from pykvm.backends.net_tap import TapNet
 
-        return TapNet(argument, loop, say)
+        return TapNet(argument, loop, say, queues=queues)
     if spec == "passt":
         from pykvm.backends.net_passt import PasstNet
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pykvm.interfaces import Frame, NetReceiver
 from pykvm.net.vnet import Offload, VnetHeader
 
@@ -11,9 +13,13 @@ class LoopbackNet:
 
     offloads = Offload.NONE
     native_fd: int | None = None
+    native_fds: Sequence[int] = ()
 
     def __init__(self) -> None:
         self._receiver: NetReceiver | None = None
+
+    def tune(self, header: int, receive: Offload, pairs: int) -> None:
+        """No descriptor is C's."""
 
     def connect(self, receiver: NetReceiver) -> None:
         self._receiver = receiver

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pykvm.interfaces import Frame, NetReceiver
 from pykvm.net.vnet import Offload, VnetHeader
 
@@ -11,6 +13,10 @@ class NullNet:
 
     offloads = Offload.CSUM | Offload.TSO4 | Offload.TSO6
     native_fd: int | None = -1
+    native_fds: Sequence[int] = (-1,) * 8
+
+    def tune(self, header: int, receive: Offload, pairs: int) -> None:
+        """No descriptor is C's."""
 
     def connect(self, receiver: NetReceiver) -> None:
         """Nothing will be delivered."""

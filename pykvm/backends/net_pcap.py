@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from pykvm.errors import HostError
@@ -26,6 +27,7 @@ class PcapBackend:
 
     offloads = Offload.NONE
     native_fd: int | None = None
+    native_fds: Sequence[int] = ()
 
     def __init__(self, inner: NetBackend, path: str) -> None:
         from dpkt import pcapng
@@ -41,6 +43,9 @@ class PcapBackend:
         interface = pcapng.InterfaceDescriptionBlockLE(snaplen=0x40000)
         self._file.write(bytes(section) + bytes(interface))
         self._file.flush()
+
+    def tune(self, header: int, receive: Offload, pairs: int) -> None:
+        """No descriptor is C's."""
 
     def connect(self, receiver: NetReceiver) -> None:
         self._receiver = receiver

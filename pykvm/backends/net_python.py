@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from pykvm.errors import UsageError
 from pykvm.interfaces import Frame, NetReceiver
@@ -25,11 +25,15 @@ class PythonNet:
 
     offloads = Offload.NONE
     native_fd: int | None = None
+    native_fds: Sequence[int] = ()
 
     def __init__(self, spec: str) -> None:
         self._answer = _load(spec)
         self._receiver: NetReceiver | None = None
         self._waiting: deque[bytes] = deque(maxlen=_WAITING_MAX)
+
+    def tune(self, header: int, receive: Offload, pairs: int) -> None:
+        """No descriptor is C's."""
 
     def connect(self, receiver: NetReceiver) -> None:
         self._receiver = receiver

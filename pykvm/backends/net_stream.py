@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Sequence
 
 from pykvm.interfaces import EventLoop, Frame, NetReceiver, Timer
 from pykvm.net.vnet import Offload, VnetHeader
@@ -21,6 +22,7 @@ class StreamNet:
 
     offloads = Offload.NONE
     native_fd: int | None = None
+    native_fds: Sequence[int] = ()
 
     def __init__(self, loop: EventLoop, peer: socket.socket | None = None) -> None:
         self._loop = loop
@@ -39,6 +41,9 @@ class StreamNet:
         self._incoming.clear()
         self._unsent.clear()
         self.resume()
+
+    def tune(self, header: int, receive: Offload, pairs: int) -> None:
+        """No descriptor is C's."""
 
     def connect(self, receiver: NetReceiver) -> None:
         self._receiver = receiver

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pykvm.boot.plan import Mode
 from pykvm.errors import UsageError
@@ -11,21 +13,36 @@ MIN_MEMORY = 1 << 20
 MAX_MEMORY = 1 << 40
 MAX_CPUS = 64
 MAX_NICS = 8
-NIC_MODELS = ("e1000",)
-NIC_OPTIONS = ("backend", "mac", "pcap", "engine")
-ENGINES = ("native", "vcpu", "python")
+NIC_MODELS: dict[str, tuple[str, ...]] = {
+    "e1000": ("backend", "mac", "pcap", "engine"),
+    "virtio-net": (
+        "backend", "mac", "pcap", "engine", "transport", "queues", "packed", "mtu", "poll",
+    ),
+}  # fmt: skip
+"""The options that each model takes."""
+ENGINES = {"e1000": ("native", "vcpu", "python"), "virtio-net": ("native", "python")}
+TRANSPORTS = ("transitional", "legacy", "modern")
+MAX_QUEUES = 8
+MIN_MTU, MAX_MTU = 68, 65535
 
 
 @dataclass(frozen=True, kw_only=True)
 class NicConfig:
     """One network card. ``mac`` None is one of pykvm's own; ``pcap`` is a file to record to;
-    ``engine`` is what moves its frames, None the fastest that can."""
+    ``engine`` is what moves its frames, None the fastest that can. The rest is for virtio-net:
+    ``queues`` pairs at most, ``packed`` rings offered, ``poll`` whether its threads look for work
+    before they sleep."""
 
     model: str
     backend: str = "null"
     mac: bytes | None = None
     pcap: str | None = None
     engine: str | None = None
+    transport: str = "transitional"
+    queues: int = 1
+    packed: bool = True
+    mtu: int = 1500
+    poll: bool = True
 
     @classmethod
     def parse(cls, text: str) -> NicConfig:
@@ -33,24 +50,45 @@ class NicConfig:
         model, *options = text.split(",")
         if model not in NIC_MODELS:
             raise UsageError(f"--nic: no model {model!r}; it takes {', '.join(NIC_MODELS)}")
-        values: dict[str, str] = {}
+        values: dict[str, Any] = {}
         for option in options:
             key, equals, value = option.partition("=")
-            if key not in NIC_OPTIONS or not equals or not value:
-                raise UsageError(
-                    f"--nic: {option!r}; it takes backend=B, mac=M, pcap=FILE and engine=E"
-                )
+            if key not in NIC_MODELS[model] or not equals or not value:
+                takes = ", ".join(f"{name}=" for name in NIC_MODELS[model])
+                raise UsageError(f"--nic: {option!r}; {model} takes {takes}")
             if key in values:
                 raise UsageError(f"--nic: {key} is given twice")
-            values[key] = value
-        mac = _mac(values["mac"]) if "mac" in values else None
-        engine = values.get("engine")
-        if engine is not None and engine not in ENGINES:
-            raise UsageError(f"--nic: no engine {engine!r}; it takes {', '.join(ENGINES)}")
-        return cls(
-            model=model, backend=values.get("backend", "null"), mac=mac, pcap=values.get("pcap"),
-            engine=engine,
-        )  # fmt: skip
+            values[key] = _nic_value(model, key, value)
+        return cls(model=model, **values)
+
+
+def _nic_value(model: str, key: str, value: str) -> Any:
+    match key:
+        case "mac":
+            return _mac(value)
+        case "engine":
+            return _one_of(key, value, ENGINES[model])
+        case "transport":
+            return _one_of(key, value, TRANSPORTS)
+        case "packed" | "poll":
+            return _one_of(key, value, ("on", "off")) == "on"
+        case "queues":
+            return _number(key, value, 1, MAX_QUEUES)
+        case "mtu":
+            return _number(key, value, MIN_MTU, MAX_MTU)
+    return value
+
+
+def _one_of(key: str, value: str, accepted: Sequence[str]) -> str:
+    if value not in accepted:
+        raise UsageError(f"--nic: no {key} {value!r}; it takes {', '.join(accepted)}")
+    return value
+
+
+def _number(key: str, value: str, least: int, most: int) -> int:
+    if not value.isdecimal() or not least <= int(value) <= most:
+        raise UsageError(f"--nic: {key}={value}; it takes from {least} to {most}")
+    return int(value)
 
 
 def _mac(text: str) -> bytes:

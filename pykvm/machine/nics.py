@@ -7,10 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pykvm.backends.net import open_net_backend
-from pykvm.devices.e1000 import E1000
-from pykvm.devices.e1000.engines import named
 from pykvm.errors import UsageError
 from pykvm.interfaces import NetBackend
+from pykvm.machine.config import NicConfig
 from pykvm.machine.observe import teller
 from pykvm.machine.pci import gsi_of
 
@@ -23,10 +22,9 @@ _OWN_MAC = bytes.fromhex("525400123456")
 def plug_nics(machine: Machine, stack: ExitStack) -> None:
     """Build and plug every card; ``stack`` closes the backends. Raises UsageError, HostError."""
     for number, nic in enumerate(machine.config.nics):
-        slot = machine.pci.free_slot()
         name = f"{nic.model}-{number}"
         mac = nic.mac or _OWN_MAC[:5] + bytes((_OWN_MAC[5] + number,))
-        backend = open_net_backend(nic.backend, machine.loop, machine.say)
+        backend = open_net_backend(nic.backend, machine.loop, machine.say, queues=nic.queues)
         stack.callback(_close, machine, backend)
         if nic.pcap is not None:
             from pykvm.backends.net_pcap import PcapBackend
@@ -35,15 +33,42 @@ def plug_nics(machine: Machine, stack: ExitStack) -> None:
             stack.callback(_close, machine, backend)
         if nic.engine in ("native", "vcpu") and backend.native_fd is None:
             raise UsageError(f"--nic: engine={nic.engine} needs the backend null or tap, no pcap")
-        card = E1000(
-            name, mac, irq=machine.irq(name, gsi_of(slot)), loop=machine.loop,
-            memory=machine.memory, backend=backend, trace=teller(machine, name),
-            engine=named(nic.engine) if nic.engine else None,
-            report=partial(machine.device_error, name), doorbells=machine.vm.doorbells,
-        )  # fmt: skip
-        stack.callback(card.close)
-        machine.cards.append(card)
-        machine.pci.plug(slot, card)
+        plug = _plug_e1000 if nic.model == "e1000" else _plug_virtio
+        plug(machine, stack, nic, name, mac, backend)
+
+
+def _plug_e1000(
+    machine: Machine, stack: ExitStack, nic: NicConfig, name: str, mac: bytes, backend: NetBackend
+) -> None:
+    from pykvm.devices.e1000 import E1000
+    from pykvm.devices.e1000.engines import named
+
+    slot = machine.pci.free_slot()
+    card = E1000(
+        name, mac, irq=machine.irq(name, gsi_of(slot)), loop=machine.loop,
+        memory=machine.memory, backend=backend, trace=teller(machine, name),
+        engine=named(nic.engine) if nic.engine else None,
+        report=partial(machine.device_error, name), doorbells=machine.vm.doorbells,
+    )  # fmt: skip
+    stack.callback(card.close)
+    machine.cards.append(card)
+    machine.pci.plug(slot, card)
+
+
+def _plug_virtio(
+    machine: Machine, stack: ExitStack, nic: NicConfig, name: str, mac: bytes, backend: NetBackend
+) -> None:
+    from pykvm.devices.virtio.net import Net
+    from pykvm.devices.virtio.net.engines import choose
+    from pykvm.machine.virtio import plug
+
+    traced = machine.tracer is not None
+    if traced and nic.engine == "native":
+        raise UsageError("--nic: a traced card is worked in Python: leave engine=native out")
+    make = choose(nic.engine, backend, traced=traced, poll=nic.poll)
+    card = Net(mac, backend, make, pairs=nic.queues, mtu=nic.mtu)
+    plug(machine, stack, name, card, transport=nic.transport, packed=nic.packed)
+    machine.cards.append(card)
 
 
 def _close(machine: Machine, backend: NetBackend) -> None:

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 _FORMAT = struct.Struct("<BBHHHH")
 SIZE = _FORMAT.size
+MERGEABLE_SIZE = SIZE + 2
+"""With ``num_buffers`` behind it."""
 
 NEEDS_CSUM = 1
-GSO_NONE, GSO_TCPV4, GSO_UDP, GSO_TCPV6, GSO_ECN = 0, 1, 3, 4, 0x80
+GSO_NONE, GSO_TCPV4, GSO_UDP, GSO_TCPV6, GSO_UDP_L4, GSO_ECN = 0, 1, 3, 4, 5, 0x80
 
 
 class Offload(IntFlag):
@@ -23,6 +25,10 @@ class Offload(IntFlag):
     CSUM = 1
     TSO4 = 2
     TSO6 = 4
+    USO4 = 8
+    USO6 = 16
+    OTHER = 32
+    """What nobody finishes: a request that is none of the above."""
 
 
 class VnetHeader(NamedTuple):
@@ -34,6 +40,16 @@ class VnetHeader(NamedTuple):
     gso_size: int = 0
     csum_start: int = 0
     csum_offset: int = 0
+
+    @property
+    def needs(self) -> Offload:
+        """What has to be finished."""
+        kinds = {
+            GSO_NONE: Offload.CSUM if self.flags & NEEDS_CSUM else Offload.NONE,
+            GSO_TCPV4: Offload.TSO4, GSO_TCPV6: Offload.TSO6,
+            GSO_UDP_L4: Offload.USO4 | Offload.USO6,
+        }  # fmt: skip
+        return kinds.get(self.gso_type & ~GSO_ECN, Offload.OTHER)
 
     def pack(self) -> bytes:
         return _FORMAT.pack(*self)

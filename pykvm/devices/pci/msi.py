@@ -77,6 +77,7 @@ class MsixTable:
         self.pba_size = (vectors + 63) // 64 * 8
         self.size = 1 << (self.pba_offset + self.pba_size - 1).bit_length()
         self.on_unmask: Callable[[], None] = lambda: None
+        self.also_pending: Callable[[], int] = lambda: 0
         self._table = bytearray()
         self.pending = 0
         self.reset()
@@ -92,7 +93,7 @@ class MsixTable:
             return int.from_bytes(self._table[offset : offset + size], "little")
         at = offset - self.pba_offset
         if at >= 0 and at + size <= self.pba_size:
-            return self.pending >> at * 8 & (1 << size * 8) - 1
+            return (self.pending | self.also_pending()) >> at * 8 & (1 << size * 8) - 1
         return 0
 
     def write(self, offset: int, size: int, value: int) -> None:
@@ -138,6 +139,14 @@ class Msix:
     def _blocked(self, vector: int) -> bool:
         all_masked = self._config.read(self._offset + 2, 2) & 1 << 14
         return bool(all_masked) or self.table.masked(vector)
+
+    def deliverable(self, vector: int) -> tuple[int, int] | None:
+        """The message (address, data) of a vector that nothing holds back now, else None."""
+        open_now = (
+            self.enabled and vector < self.table.vectors and not self._blocked(vector)
+            and self._config.may("MASTER")
+        )  # fmt: skip
+        return self.table.message(vector) if open_now else None
 
     def fire(self, vector: int) -> None:
         """Raise a vector; one that does not exist is ignored, a masked one becomes pending."""

@@ -6,7 +6,7 @@ the driver registers for what is here, and carries interrupts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntFlag
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from pykvm.devices.virtio.ring import Chain, Ring
 from pykvm.devices.virtio.split import SplitRing
 from pykvm.devices.virtio.status import Status, advance
 from pykvm.devices.virtio.traced import TracedRing
+from pykvm.devices.virtio.wires import Wires
 from pykvm.errors import DeviceError
 from pykvm.interfaces import EventLoop
 
@@ -38,6 +39,8 @@ class Type(Protocol):
     """PCI's, three bytes."""
     features: int
     """What it offers of its own."""
+    needs: Mapping[int, int]
+    """Which feature makes sense with which others only."""
     flags: type[IntFlag]
     """Names for them."""
     queue_sizes: Sequence[int]
@@ -70,6 +73,10 @@ class Type(Protocol):
     def kicked(self, queue: Queue) -> None:
         """The driver kicked."""
 
+    def pause(self) -> Callable[[], None]:
+        """Let nothing move by itself until the returned function is called; by then memory, DMA and
+        interrupts may be reached otherwise than before."""
+
     def state(self) -> dict[str, Any]:
         """What the guest could observe beyond status, features and queues."""
 
@@ -80,7 +87,8 @@ class Type(Protocol):
 class VirtioDevice:
     """``interrupt(vector, config)`` is the transport's: for a queue, or for a configuration change.
 
-    ``report`` is told what the driver did wrong; ``trace`` what happens.
+    ``wires``, where the transport has them, carry kicks and interrupts without Python. ``report``
+    is told what the driver did wrong; ``trace`` what happens.
     """
 
     def __init__(
@@ -93,9 +101,10 @@ class VirtioDevice:
         self.loop = loop
         self.trace = trace
         self.report = report
-        self.offered = kind.features | _ALWAYS | (Feature.RING_PACKED if packed else 0)
+        self.offered = int(kind.features | _ALWAYS | (Feature.RING_PACKED if packed else 0))
         self.queues = [Queue(n, largest) for n, largest in enumerate(kind.queue_sizes)]
         self.interrupt: Callable[[int, bool], None] = lambda vector, config: None
+        self.wires: Wires | None = None
         self.features = 0
         self.status = Status(0)
         self.config_vector = NO_VECTOR
@@ -139,7 +148,11 @@ class VirtioDevice:
 
     def _features_fit(self) -> bool:
         """Whether the device can work with what the driver took (2.2)."""
-        return not self.features & ~self.offered and bool(self.features & Feature.VERSION_1)
+        whole = all(
+            self.has(others) for one, others in self.type.needs.items() if self.features & one
+        )
+        known = not self.features & ~self.offered
+        return known and whole and bool(self.features & Feature.VERSION_1)
 
     def _begin(self) -> None:
         try:
@@ -247,12 +260,19 @@ class VirtioDevice:
             queue.reset()
             queue.vector = NO_VECTOR
 
+    def rewired(self) -> None:
+        """DMA was allowed or forbidden, or interrupts go another way."""
+        self.type.pause()()
+
     def state(self) -> dict[str, Any]:
-        return {
+        resume = self.type.pause()
+        state = {
             "status": int(self.status), "features": self.features, "generation": self.generation,
             "config_vector": self.config_vector, "type": self.type.state(),
             "queues": [queue.state() for queue in self.queues],
         }  # fmt: skip
+        resume()
+        return state
 
     def restore(self, state: Any) -> None:
         self.type.stop()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
+from pykvm._native import ffi, lib
 from pykvm.devices.pci.config import ConfigSpace
 from pykvm.devices.pci.interrupt import IntxPin
 from pykvm.devices.pci.msi import Msix
@@ -9,6 +12,26 @@ from pykvm.devices.virtio.queue import NO_VECTOR
 from pykvm.interfaces import IrqLine
 
 QUEUE, CONFIG = 1, 2  # ISR bits
+
+
+class InterruptStatus(Protocol):
+    """What the transport asks of either class below."""
+
+    @property
+    def isr(self) -> int:
+        """The bits, without clearing them."""
+
+    def fire(self, vector: int, config: bool) -> None:
+        """A queue's interrupt, or a configuration change's."""
+
+    def read_isr(self) -> int:
+        """Reading clears."""
+
+    def update(self) -> None:
+        """COMMAND or the MSI-X capability changed."""
+
+    def restore(self, isr: int) -> None:
+        """Set the bits; 0 is a reset."""
 
 
 class Interrupts:
@@ -39,6 +62,45 @@ class Interrupts:
         self._pin.update()
         self._msix.release()
 
-    def reset(self) -> None:
-        self.isr = 0
-        self._pin.set(False)
+    def restore(self, isr: int) -> None:
+        self.isr = isr
+        self._pin.set(bool(isr))
+
+
+class NativeInterrupts:
+    """The same with the ISR in C, where threads raise it and vCPUs read it without Python."""
+
+    def __init__(self, config: ConfigSpace, line: Any, msix: Msix) -> None:
+        self._config = config
+        self._line = line  # keeps line.native alive
+        self._msix = msix
+        self.native: Any = ffi.gc(lib.pk_isr_new(line.native), lib.pk_isr_free)
+        config.pending = lambda: bool(self.isr)
+
+    @property
+    def isr(self) -> int:
+        return int(lib.pk_isr_bits(self.native))
+
+    def fire(self, vector: int, config: bool) -> None:
+        if self._msix.enabled:
+            if vector != NO_VECTOR:
+                self._msix.fire(vector)
+            return
+        lib.pk_isr_raise(self.native, CONFIG if config else QUEUE)
+
+    def read_isr(self) -> int:
+        return int(lib.pk_isr_read(self.native))
+
+    def update(self) -> None:
+        lib.pk_isr_disable(self.native, self._config.may("INTX_DIS"))
+        self._msix.release()
+
+    def restore(self, isr: int) -> None:
+        lib.pk_isr_read(self.native)
+        if isr:
+            lib.pk_isr_raise(self.native, isr)
+
+    def answer(self, offset: int) -> tuple[Any, Any]:
+        """C's own answer for a window that has the ISR at ``offset`` (``bus.Range.native``)."""
+        window = ffi.new("struct pk_isr_window *", {"isr": self.native, "offset": offset})
+        return ffi.addressof(lib, "pk_isr_answer"), window

@@ -17,10 +17,11 @@ from pykvm.devices.pci.msi import Msix, MsixTable
 from pykvm.devices.virtio import registers as r
 from pykvm.devices.virtio.configaccess import ConfigWithWindow, add_window
 from pykvm.devices.virtio.device import Trace, Type, VirtioDevice
-from pykvm.devices.virtio.interrupts import Interrupts
-from pykvm.devices.virtio.legacy import LegacyWindow
+from pykvm.devices.virtio.interrupts import Interrupts, InterruptStatus, NativeInterrupts
+from pykvm.devices.virtio.legacy import NOTIFY, LegacyWindow
 from pykvm.devices.virtio.modern import ModernWindow
 from pykvm.devices.virtio.queue import NO_VECTOR
+from pykvm.devices.virtio.wires import Wires
 from pykvm.errors import DeviceError
 from pykvm.interfaces import Device, EventLoop, IrqLine, Kicks, Messages, State
 from pykvm.memory import GuestMemory
@@ -69,17 +70,49 @@ class VirtioPci:
         )  # fmt: skip
         table = MsixTable(f"{name}-msix", len(kind.queue_sizes) + 1)
         self.msix = Msix(self.config, table, _MSIX_BAR, around.messages.send)
-        self.interrupts = Interrupts(self.config, around.irq, self.msix)
+        table.on_unmask = self.vectors_changed
+        self._placed: Mapping[int, int] = {}
+        self.answers: Mapping[int, tuple[Any, Any]] = {}
+        self.interrupts = self._wire(around, legacy, modern)
         self.device.interrupt = self.interrupts.fire
+        self._way = self._interrupt_way()
         windows: dict[int, Device] = {_MSIX_BAR: table}
         self.windows: Mapping[int, Device] = windows
-        self.answers: Mapping[int, tuple[Any, Any]] = {}
         if legacy:
             windows[_LEGACY_BAR] = LegacyWindow(name if not modern else f"{name}-io", self)
         if modern:
             window = windows[_MODERN_BAR] = ModernWindow(name, self)
             self._add_capabilities(kind)
             add_window(self.config, {_MODERN_BAR: window})
+
+    def _wire(self, around: Surroundings, legacy: bool, modern: bool) -> InterruptStatus:
+        """Interrupts, and with ``around.kicks`` what queues need that C works."""
+        if around.kicks is None:
+            return Interrupts(self.config, around.irq, self.msix)
+        interrupts = NativeInterrupts(self.config, around.irq, self.msix)
+        self.device.wires = Wires(
+            around.kicks, around.messages, self.msix, interrupts.native,
+            lambda queue: self.device.queues[queue].vector, self._kicked_at,
+        )  # fmt: skip
+        self.msix.table.also_pending = self.device.wires.pending
+        self.answers = {
+            **({_LEGACY_BAR: interrupts.answer(r.LEGACY["ISR"].offset)} if legacy else {}),
+            **({_MODERN_BAR: interrupts.answer(r.ISR)} if modern else {}),
+        }
+        return interrupts
+
+    def _kicked_at(self, queue: int) -> list[tuple[int, bool, int | None]]:
+        """Where the driver writes to kick ``queue``; see ``wires.Address``."""
+        found: list[tuple[int, bool, int | None]] = []
+        if _LEGACY_BAR in self._placed:
+            found.append((self._placed[_LEGACY_BAR] + NOTIFY, True, queue))
+        if _MODERN_BAR in self._placed:
+            at = self._placed[_MODERN_BAR] + r.NOTIFY + queue * r.NOTIFY_STEP
+            found.append((at, False, None))
+        return found
+
+    def _interrupt_way(self) -> tuple[bool, bool]:
+        return self.msix.enabled, self.device.dma.allowed
 
     def _add_capabilities(self, kind: Type) -> None:
         """Where the parts of the modern window are (4.1.4)."""
@@ -101,21 +134,33 @@ class VirtioPci:
         return value if value < self.msix.table.vectors else NO_VECTOR
 
     def vectors_changed(self) -> None:
-        """A queue may have got another vector."""
+        """A queue may have got another vector, or a vector another message."""
+        self.msix.release()
+        if self.device.wires is not None:
+            self.device.wires.update()
 
     def restart(self) -> None:
         """The driver reset the device: its own part, and what the transport holds for it."""
         self.device.reset()
-        self.interrupts.reset()
+        self.interrupts.restore(0)
+        if self.device.wires is not None:
+            self.device.wires.forget()
 
     # -- for the bus --------------------------------------------------------------------------
 
     def config_changed(self) -> None:
         """The guest wrote the configuration space."""
         self.interrupts.update()
+        self.vectors_changed()
+        before, self._way = self._way, self._interrupt_way()
+        if self._way != before:
+            self.device.rewired()
 
     def placed(self, addresses: Mapping[int, int]) -> None:
         """Where the windows are."""
+        self._placed = dict(addresses)
+        if self.device.wires is not None:
+            self.device.wires.moved()
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -124,6 +169,8 @@ class VirtioPci:
         self.device.type.stop()
         for queue in self.device.queues:
             queue.ring = None
+        if self.device.wires is not None:
+            self.device.wires.close()
 
     def state(self) -> State:
         return {
@@ -138,7 +185,7 @@ class VirtioPci:
         self.config.restore(state["config"])
         for index, window in self.windows.items():
             window.restore(state["windows"][index])
-        self.interrupts.isr = state["isr"]
+        self.interrupts.restore(state["isr"])
         self.device.restore(state["device"])
         self.interrupts.update()
 

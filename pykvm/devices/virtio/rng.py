@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntFlag
 from typing import Any
 
@@ -20,6 +20,7 @@ class Rng:
     kind = 4
     class_code = 0x00FF00
     features = 0
+    needs: Mapping[int, int] = {}
     flags: type[IntFlag] = IntFlag
     queue_sizes: Sequence[int] = (64,)
     config_size = 0
@@ -49,11 +50,18 @@ class Rng:
     def kicked(self, queue: Queue) -> None:
         self._device.serve(queue, _fill)
 
+    def pause(self) -> Callable[[], None]:
+        return _nothing
+
     def state(self) -> dict[str, Any]:
         return {}
 
     def restore(self, state: Any) -> None:
         """There is none."""
+
+
+def _nothing() -> None:
+    """Nothing runs by itself."""
 
 
 def _fill(chain: Chain) -> int:

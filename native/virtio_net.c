@@ -1,0 +1,387 @@
+#include "virtio_net.h"
+
+#include "host.h"
+#include "inet.h"
+#include "spin.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    TURN = 64,               /* frames either way before the other way is looked at */
+    ETHERNET = 14,
+    LOOKED_AT = 16,          /* bytes of a frame that the filters want */
+    NUM_BUFFERS_AT = 10,     /* in the header (5.1.6) */
+    RETRY_NS = 100000000,    /* how long a TAP that fails is left alone */
+};
+
+_Static_assert(sizeof(struct pk_piece) == sizeof(struct iovec), "they are cast into each other");
+
+/* What the thread alone knows. */
+struct pk_vnet_work {
+    pthread_t thread;
+    uint32_t started, stop;  /* stop is atomic */
+    struct pk_spin spin;
+    uint64_t retry;          /* the TAP failed: leave it alone until then */
+    /* Receive chains that were popped and not used yet, with their pieces in one row. */
+    uint32_t ahead;
+    struct pk_chain chains[PK_VNET_AHEAD];
+    uint32_t pieces_used;
+    struct pk_piece pieces[2 * PK_VQ_MAX_PIECES + 1]; /* one more for what does not fit */
+    struct pk_piece out[PK_VQ_MAX_PIECES];
+    uint8_t scratch[64];
+};
+
+static const struct iovec *as_iovec(const struct pk_piece *pieces)
+{
+    return (const struct iovec *)(const void *)pieces;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* -- filters --------------------------------------------------------------------------------- */
+
+static bool listed(const uint8_t table[][6], uint32_t count, const uint8_t *address)
+{
+    for (uint32_t n = 0; n < count; n++)
+        if (memcmp(table[n], address, 6) == 0)
+            return true;
+    return false;
+}
+
+bool pk_vnet_accepts(const struct pk_vnet_filter *filter, const uint8_t *frame, uint32_t length)
+{
+    static const uint8_t broadcast[6] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
+    if (filter->by_vlan && length >= 16 && pk_be16(frame + 12) == 0x8100) {
+        uint32_t vlan = pk_be16(frame + 14) & 0xFFF;
+        if (!(filter->vlans[vlan / 8] >> vlan % 8 & 1))
+            return false;
+    }
+    if (filter->promiscuous)
+        return true;
+    if (memcmp(frame, broadcast, 6) == 0)
+        return !filter->no_broadcast;
+    if (frame[0] & 1)
+        return !filter->no_multicast &&
+               (filter->all_multicast || listed(filter->multicast, filter->multicast_count, frame));
+    return !filter->no_unicast && (filter->all_unicast || memcmp(frame, filter->mac, 6) == 0 ||
+                                   listed(filter->unicast, filter->unicast_count, frame));
+}
+
+/* -- pieces ---------------------------------------------------------------------------------- */
+
+/* Copy between `bytes` and the pieces, from `offset` on. */
+static void copy(const struct pk_piece *pieces, uint32_t count, uint64_t offset, uint8_t *bytes,
+                 uint32_t length, bool into_pieces)
+{
+    for (uint32_t n = 0; n < count && length; n++) {
+        if (offset >= pieces[n].length) {
+            offset -= pieces[n].length;
+            continue;
+        }
+        uint64_t part = pieces[n].length - offset;
+        if (part > length)
+            part = length;
+        if (into_pieces)
+            memcpy(pieces[n].data + offset, bytes, part);
+        else
+            memcpy(bytes, pieces[n].data + offset, part);
+        bytes += part;
+        length -= (uint32_t)part;
+        offset = 0;
+    }
+}
+
+/* -- transmitting ---------------------------------------------------------------------------- */
+
+static void publish(struct pk_vq *vq, struct pk_call *call)
+{
+    if (pk_vq_flush(vq))
+        pk_call(call);
+}
+
+/* The wire loses frames: what the kernel refuses (a header that makes no sense, a TAP that is down) is
+ * gone. */
+static void send(struct pk_vnet *net, const struct pk_chain *chain, const struct pk_piece *pieces)
+{
+    if (chain->out_bytes < net->header + (uint64_t)ETHERNET || !net->link) {
+        net->dropped++;
+        return;
+    }
+    if (net->fd >= 0 && pk_writev(net->fd, as_iovec(pieces), chain->out_count) < 0)
+        net->dropped++;
+    else
+        net->sent++;
+}
+
+/* Whether there was anything to send. */
+static bool transmit(struct pk_vnet *net)
+{
+    struct pk_vnet_work *work = net->work;
+    struct pk_chain chain;
+    uint32_t done = 0;
+    while (done < TURN && pk_vq_pop(&net->tx, &chain, work->out) > 0) {
+        send(net, &chain, work->out);
+        pk_vq_push(&net->tx, &chain, 0);
+        done++;
+    }
+    if (done)
+        publish(&net->tx, &net->tx_call);
+    return done;
+}
+
+/* -- receiving ------------------------------------------------------------------------------- */
+
+/* Forget the first `count` chains ahead. */
+static void advance(struct pk_vnet_work *work, uint32_t count)
+{
+    uint32_t pieces = 0;
+    for (uint32_t n = 0; n < count; n++)
+        pieces += work->chains[n].out_count + work->chains[n].in_count;
+    work->ahead -= count;
+    work->pieces_used -= pieces;
+    memmove(work->chains, work->chains + count, work->ahead * sizeof *work->chains);
+    memmove(work->pieces, work->pieces + pieces, work->pieces_used * sizeof *work->pieces);
+}
+
+static uint64_t room(const struct pk_vnet_work *work)
+{
+    uint64_t bytes = 0;
+    for (uint32_t n = 0; n < work->ahead; n++)
+        bytes += work->chains[n].in_bytes;
+    return bytes;
+}
+
+/* Have buffers for the longest frame, as far as the driver offers them; false: none at all. A chain with
+ * no room for a frame is used up at once. */
+static bool prepare(struct pk_vnet *net)
+{
+    struct pk_vnet_work *work = net->work;
+    uint64_t bytes = room(work);
+    uint32_t most = net->mergeable ? PK_VNET_AHEAD : 1;
+    for (uint32_t tries = 0; tries < PK_VNET_AHEAD && bytes < net->longest && work->ahead < most &&
+                             work->pieces_used <= PK_VQ_MAX_PIECES; tries++) {
+        struct pk_chain *chain = &work->chains[work->ahead];
+        struct pk_piece *pieces = work->pieces + work->pieces_used;
+        if (pk_vq_pop(&net->rx, chain, pieces) <= 0)
+            break;
+        if (chain->out_count) /* readable pieces in a receive buffer: skip them */
+            memmove(pieces, pieces + chain->out_count, chain->in_count * sizeof *pieces);
+        chain->out_count = 0;
+        if (chain->in_bytes <= net->header) {
+            pk_vq_push(&net->rx, chain, 0);
+            continue;
+        }
+        bytes += chain->in_bytes;
+        work->pieces_used += chain->in_count;
+        work->ahead++;
+    }
+    return work->ahead;
+}
+
+/* Use as many chains as `length` bytes fill. */
+static void deliver(struct pk_vnet *net, uint64_t length)
+{
+    struct pk_vnet_work *work = net->work;
+    uint32_t count = 0;
+    for (uint64_t covered = 0; covered < length; count++)
+        covered += work->chains[count].in_bytes;
+    if (net->header > NUM_BUFFERS_AT) {
+        uint8_t buffers[2] = {(uint8_t)count, (uint8_t)(count >> 8)};
+        copy(work->pieces, work->pieces_used, NUM_BUFFERS_AT, buffers, sizeof buffers, true);
+    }
+    for (uint32_t n = 0; n < count; n++) {
+        uint64_t part = work->chains[n].in_bytes < length ? work->chains[n].in_bytes : length;
+        pk_vq_push(&net->rx, &work->chains[n], (uint32_t)part);
+        length -= part;
+    }
+    advance(work, count);
+    net->received++;
+}
+
+/* Take one frame; false when there is none now. */
+static bool take(struct pk_vnet *net)
+{
+    struct pk_vnet_work *work = net->work;
+    uint64_t bytes = room(work);
+    uint32_t pieces = work->pieces_used;
+    /* What does not fit shows in one byte more. */
+    if (pieces < PK_VQ_MAX_PIECES)
+        work->pieces[pieces++] = (struct pk_piece){work->scratch, 1};
+    ssize_t got = pk_readv(net->fd, as_iovec(work->pieces),
+                           pieces < PK_VQ_MAX_PIECES ? pieces : PK_VQ_MAX_PIECES);
+    if (got <= 0) { /* no frame, or the interface is down, or gone */
+        if (got == 0 || (errno != EAGAIN && errno != EINTR))
+            work->retry = now_ns() + RETRY_NS;
+        return false;
+    }
+    uint64_t length = (uint64_t)got;
+    if (length > bytes || length < net->header + (uint64_t)ETHERNET || !net->link) {
+        net->dropped++;
+        return true;
+    }
+    if (!net->filter.promiscuous || net->filter.by_vlan) {
+        uint8_t start[LOOKED_AT] = {0};
+        copy(work->pieces, work->pieces_used, net->header, start, sizeof start, false);
+        if (!pk_vnet_accepts(&net->filter, start, (uint32_t)(length - net->header))) {
+            net->filtered++;
+            return true;
+        }
+    }
+    deliver(net, length);
+    return true;
+}
+
+static bool listening(const struct pk_vnet *net, uint64_t now)
+{
+    return net->rx_on && net->fd >= 0 && now >= net->work->retry;
+}
+
+/* Whether there was anything to receive. */
+static bool receive(struct pk_vnet *net)
+{
+    uint32_t done = 0;
+    while (done < TURN && prepare(net) && take(net))
+        done++;
+    publish(&net->rx, &net->rx_call);
+    return done;
+}
+
+/* -- the thread ------------------------------------------------------------------------------ */
+
+static bool stopping(const struct pk_vnet *net)
+{
+    return __atomic_load_n(&net->work->stop, __ATOMIC_ACQUIRE);
+}
+
+static bool turn(struct pk_vnet *net, uint64_t now)
+{
+    bool busy = net->tx_on && transmit(net);
+    if (listening(net, now))
+        busy |= receive(net);
+    return busy;
+}
+
+/* Kicks are wanted from now on; true when something came meanwhile. Receive buffers are asked for only
+ * where there are none. */
+static bool enable_kicks(struct pk_vnet *net)
+{
+    bool more = net->tx_on && pk_vq_enable_kicks(&net->tx);
+    if (net->rx_on && net->fd >= 0 && !net->work->ahead)
+        more |= pk_vq_enable_kicks(&net->rx);
+    return more;
+}
+
+static void disable_kicks(struct pk_vnet *net)
+{
+    if (net->tx_on)
+        pk_vq_disable_kicks(&net->tx);
+    if (net->rx_on)
+        pk_vq_disable_kicks(&net->rx);
+}
+
+static void sleep_on(struct pk_vnet *net, uint64_t now)
+{
+    struct pk_vnet_work *work = net->work;
+    if (!enable_kicks(net) && !stopping(net)) {
+        struct pollfd watched[2] = {{.fd = net->kick, .events = POLLIN},
+                                    {.fd = net->fd, .events = POLLIN}};
+        bool listen = listening(net, now) && work->ahead;
+        struct timespec pause = {(time_t)(RETRY_NS / 1000000000), RETRY_NS % 1000000000};
+        net->sleeps++;
+        ppoll(watched, listen ? 2 : 1, work->retry > now ? &pause : NULL, NULL);
+        uint64_t kicks;
+        if (watched[0].revents && pk_read(net->kick, &kicks, sizeof kicks) == sizeof kicks)
+            net->kicks += kicks;
+    }
+    disable_kicks(net);
+}
+
+static bool broken(const struct pk_vnet *net)
+{
+    return (net->rx_on && net->rx.error) || (net->tx_on && net->tx.error);
+}
+
+/* What was popped goes back, last first. */
+static void leave(struct pk_vnet *net)
+{
+    struct pk_vnet_work *work = net->work;
+    while (work->ahead)
+        pk_vq_unpop(&net->rx, &work->chains[--work->ahead]);
+    work->pieces_used = 0;
+    if (net->rx_on)
+        publish(&net->rx, &net->rx_call);
+    if (!broken(net))
+        enable_kicks(net);
+}
+
+static void *work(void *opaque)
+{
+    struct pk_vnet *net = opaque;
+    struct pk_spin *spin = &net->work->spin;
+    const int files[] = {net->fd, net->kick, net->notice, net->rx_call.fd, net->tx_call.fd,
+                         net->rx_call.isr ? pk_isr_vm(net->rx_call.isr) : -1};
+    pk_thread_own_files(files, sizeof files / sizeof *files);
+    disable_kicks(net);
+    while (!stopping(net) && !broken(net)) {
+        uint64_t now = now_ns();
+        if (turn(net, now)) {
+            pk_spin_busy(spin);
+        } else if (!net->poll || pk_spin_over(spin, now)) {
+            sleep_on(net, now);
+            pk_spin_slept(spin, now_ns() - now);
+        }
+    }
+    if (broken(net))
+        pk_signal(net->notice);
+    return NULL;
+}
+
+static bool prepare_work(struct pk_vnet *net)
+{
+    if (!net->work)
+        net->work = calloc(1, sizeof *net->work);
+    return net->work;
+}
+
+int pk_vnet_start(struct pk_vnet *net)
+{
+    if (!prepare_work(net))
+        return ENOMEM;
+    net->work->stop = 0;
+    int error = pk_thread_start(&net->work->thread, "virtio-net", work, net);
+    net->work->started = !error;
+    return error;
+}
+
+void pk_vnet_stop(struct pk_vnet *net)
+{
+    if (!net->work)
+        return;
+    if (net->work->started) {
+        __atomic_store_n(&net->work->stop, 1, __ATOMIC_RELEASE);
+        pk_signal(net->kick);
+        pthread_join(net->work->thread, NULL);
+    }
+    leave(net);
+    free(net->work);
+    net->work = NULL;
+}
+
+void pk_vnet_run(struct pk_vnet *net)
+{
+    if (!prepare_work(net))
+        return;
+    while (!broken(net) && turn(net, now_ns()))
+        ;
+    if (broken(net))
+        pk_signal(net->notice);
+}

@@ -1,0 +1,45 @@
+"""The seam inside the card: what the driver agreed on, here; what moves frames, there.
+
+``native.py`` has a thread in C for each pair of queues, ``reference.py`` does the same in Python on
+the thread that kicks. One suite runs over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pykvm.devices.virtio.device import VirtioDevice
+from pykvm.devices.virtio.net.filters import Filters
+from pykvm.devices.virtio.queue import Queue
+from pykvm.interfaces import NetBackend
+from pykvm.net.vnet import Offload
+
+
+@dataclass
+class Session:
+    """What an engine works with between a start and a stop."""
+
+    header: int  # bytes in front of each frame
+    mergeable: bool
+    receive: Offload  # what may come to the driver unfinished
+    pairs: list[tuple[Queue, Queue]]  # receive and transmit queues in use; some may have no ring
+    filters: Filters
+    link: bool
+
+
+class Engine(Protocol):
+    """Moves frames between rings and backend while it runs."""
+
+    def start(self, session: Session) -> None:
+        """Take over the rings."""
+
+    def stop(self) -> None:
+        """Give the rings back, with everything pushed that is used. Idempotent."""
+
+    def kicked(self, queue: Queue) -> None:
+        """The driver kicked a receive or transmit queue."""
+
+
+Make = Callable[[VirtioDevice, NetBackend], Engine]

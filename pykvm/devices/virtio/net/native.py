@@ -1,0 +1,187 @@
+"""Moving frames in C (``native/virtio_net.h``): a thread for each pair of queues.
+
+The rings are Python's while nothing runs: a start hands their positions to C, a stop takes them
+back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from typing import Any
+
+from pykvm._native import ffi, lib
+from pykvm.devices.virtio.device import VirtioDevice
+from pykvm.devices.virtio.features import Ring as Feature
+from pykvm.devices.virtio.net.engine import Session
+from pykvm.devices.virtio.net.filters import Filters
+from pykvm.devices.virtio.queue import Queue
+from pykvm.devices.virtio.ring import Ring, RingError
+from pykvm.errors import DeviceError
+from pykvm.interfaces import NetBackend
+from pykvm.net.vnet import Offload
+
+_MODES = (
+    (Feature.RING_PACKED, lib.PK_VQ_PACKED),
+    (Feature.EVENT_IDX, lib.PK_VQ_EVENT_IDX),
+    (Feature.INDIRECT_DESC, lib.PK_VQ_INDIRECT),
+)
+_WRONGS = {
+    lib.PK_VQ_NO_RAM: "a ring, a table or a buffer is not RAM",
+    lib.PK_VQ_BAD_INDEX: "an index past the end of its ring",
+    lib.PK_VQ_BAD_CHAIN: "a chain without end, or in the wrong order",
+    lib.PK_VQ_BAD_INDIRECT: "an indirect table where none may be, or of an odd length",
+    lib.PK_VQ_TOO_LONG: "a chain that is too long",
+}
+_STANDARD = 1514 + 4  # with a tag
+_LARGEST = 65536 + 18
+_MODES_OF_FILTER = (
+    "promiscuous all_multicast all_unicast no_multicast no_unicast no_broadcast by_vlan"
+).split()
+
+
+class _Pair:
+    """A receive and a transmit queue with their thread."""
+
+    def __init__(self, number: int, fd: int, device: VirtioDevice, poll: bool) -> None:
+        self._device = device
+        self.number = number
+        self._queues: tuple[Queue, Queue] | None = None
+        self.net: Any = ffi.new("struct pk_vnet *")
+        self.net.fd = fd
+        self.net.poll = poll
+
+    def start(self, session: Session, queues: tuple[Queue, Queue]) -> None:
+        net = self.net
+        self._queues = queues
+        net.kick = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        net.notice = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        net.header, net.mergeable, net.link = session.header, session.mergeable, session.link
+        big = session.receive & ~Offload.CSUM
+        net.longest = session.header + (_LARGEST if big else _STANDARD)
+        _fill_filter(net.filter, session.filters)
+        for ring, on, call, queue in (
+            (net.rx, "rx_on", net.rx_call, queues[0]), (net.tx, "tx_on", net.tx_call, queues[1]),
+        ):  # fmt: skip
+            setattr(net, on, queue.ring is not None)
+            if queue.ring is not None:
+                self._hand_over(ring, queue, queue.ring)
+            self._wire(call, queue.index)
+        wires = self._device.wires
+        if wires is not None:
+            wires.listen(net.kick, (queue.index for queue in queues))
+            self._device.loop.add_reader(net.notice, self._noticed)
+            error = lib.pk_vnet_start(net)
+            if error:
+                raise OSError(error, f"a network card's thread: {errno.errorcode[error]}")
+
+    def _wire(self, call: Any, queue: int) -> None:
+        wires = self._device.wires
+        call.isr = wires.isr if wires is not None else ffi.NULL
+        call.fd = wires.call(queue) if wires is not None else -1
+
+    def _hand_over(self, native: Any, queue: Queue, ring: Ring) -> None:
+        features = self._device.features
+        mode = sum(bit for feature, bit in _MODES if features & feature)
+        error = lib.pk_vq_init(
+            ffi.addressof(native), self._device.dma.native(), mode, *queue.layout
+        )
+        if error:
+            raise RingError(_WRONGS.get(error, "a ring that cannot be"))
+        state = ring.state()
+        native.next, native.used = state["next"], state["used"]
+        if mode & lib.PK_VQ_PACKED:
+            native.avail_wrap, native.used_wrap = state["avail_wrap"], state["used_wrap"]
+            native.signalled = state["unsignalled"]
+        else:
+            native.signalled = state["signalled"]
+
+    def run(self) -> None:
+        """The thread's work on this one, for tests."""
+        lib.pk_vnet_run(self.net)
+
+    def stop(self) -> None:
+        net, queues = self.net, self._queues
+        if queues is None:
+            return
+        self._queues = None
+        if self._device.wires is not None:
+            self._device.wires.ignore(net.kick)
+            self._device.loop.remove_reader(net.notice)
+        lib.pk_vnet_stop(net)
+        for native, on, queue in ((net.rx, net.rx_on, queues[0]), (net.tx, net.tx_on, queues[1])):
+            if on and queue.ring is not None:
+                queue.ring.restore(_position(native))
+        os.close(net.kick)
+        os.close(net.notice)
+
+    def _noticed(self) -> None:
+        """A ring broke."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.net.notice)
+        self.check()
+
+    def check(self) -> None:
+        """Break the device if a ring broke."""
+        for native, on in ((self.net.rx, self.net.rx_on), (self.net.tx, self.net.tx_on)):
+            if on and native.error:
+                self._device.broke(DeviceError(_WRONGS.get(native.error, "a broken ring")))
+                return
+
+
+class NativeEngine:
+    """See ``engine.Engine``. Without the device's wires nothing runs by itself: kicks are worked on
+    the thread that kicks (for tests). With ``poll`` off a thread never looks for work that it was
+    not told of."""
+
+    def __init__(self, device: VirtioDevice, backend: NetBackend, *, poll: bool = True) -> None:
+        self._device = device
+        self._backend = backend
+        fds = backend.native_fds
+        self.pairs = [_Pair(n, fd, device, poll) for n, fd in enumerate(fds)]
+        self._running: list[_Pair] = []
+
+    def start(self, session: Session) -> None:
+        self._backend.tune(session.header, session.receive, len(session.pairs))
+        for pair, queues in zip(self.pairs, session.pairs, strict=False):
+            pair.start(session, queues)
+            self._running.append(pair)
+
+    def stop(self) -> None:
+        running, self._running = self._running, []
+        for pair in running:
+            pair.stop()
+
+    def kicked(self, queue: Queue) -> None:
+        pair = self._running[queue.index // 2]
+        if self._device.wires is None:
+            pair.run()
+            pair.check()
+        else:  # a kick that KVM did not take, of another width
+            os.eventfd_write(pair.net.kick, 1)
+
+
+def _position(native: Any) -> dict[str, Any]:
+    if native.mode & lib.PK_VQ_PACKED:
+        return {
+            "next": native.next, "avail_wrap": bool(native.avail_wrap), "used": native.used,
+            "used_wrap": bool(native.used_wrap), "unsignalled": native.signalled,
+        }  # fmt: skip
+    return {"next": native.next, "used": native.used, "signalled": native.signalled}
+
+
+def _fill_filter(native: Any, filters: Filters) -> None:
+    for name in _MODES_OF_FILTER:
+        setattr(native, name, getattr(filters, name))
+    native.all_unicast |= filters.unicast_overflow
+    native.all_multicast |= filters.multicast_overflow
+    ffi.memmove(native.mac, filters.mac, 6)
+    for table, count, addresses in (
+        (native.unicast, "unicast_count", filters.unicast),
+        (native.multicast, "multicast_count", filters.multicast),
+    ):
+        setattr(native, count, len(addresses))
+        for n, address in enumerate(addresses):
+            ffi.memmove(table[n], address, 6)
+    ffi.memmove(native.vlans, filters.vlans.to_bytes(512, "little"), 512)

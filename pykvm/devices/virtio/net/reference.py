@@ -1,0 +1,129 @@
+"""Moving frames in Python: on the thread that kicks, and on the event loop's for what comes in."""
+
+from __future__ import annotations
+
+from pykvm.devices.virtio.device import VirtioDevice
+from pykvm.devices.virtio.net.engine import Session
+from pykvm.devices.virtio.queue import Queue
+from pykvm.devices.virtio.ring import Chain, Ring
+from pykvm.errors import DeviceError
+from pykvm.interfaces import NetBackend
+from pykvm.net.finish import finish
+from pykvm.net.vnet import SIZE, VnetHeader
+
+MOST_SENT = 1 << 16
+"""Bytes of a frame from the driver; more are dropped."""
+
+_SHORTEST = 14
+_PLAIN = VnetHeader().pack()
+
+
+class ReferenceEngine:
+    """See ``engine.Engine``. Everything that comes in goes to the first pair."""
+
+    def __init__(self, device: VirtioDevice, backend: NetBackend) -> None:
+        self._device = device
+        self._backend = backend
+        self._session: Session | None = None
+        self._starved = False
+        backend.connect(self)
+
+    def start(self, session: Session) -> None:
+        self._session = session
+        self._resume()
+
+    def stop(self) -> None:
+        self._session = None
+
+    def kicked(self, queue: Queue) -> None:
+        if queue.index % 2:
+            self._device.serve(queue, self._send)
+        else:
+            self._resume()
+
+    # -- transmitting -------------------------------------------------------------------------
+
+    def _send(self, chain: Chain) -> int:
+        session = self._session
+        data = chain.read()
+        if session is None or len(data) < session.header or not session.link:
+            return 0
+        header, frame = VnetHeader.unpack(data[:SIZE]), data[session.header :]
+        if not _SHORTEST <= len(frame) <= MOST_SENT:
+            return 0
+        self._device.tell("sent", {"frame": frame})
+        if header.needs in self._backend.offloads:
+            self._backend.send([memoryview(frame)], header)
+            return 0
+        for finished in finish(header, frame):
+            self._backend.send([memoryview(finished)])
+        return 0
+
+    # -- receiving ----------------------------------------------------------------------------
+
+    def _ring(self) -> tuple[Queue, Ring] | None:
+        if self._session is None:
+            return None
+        queue = self._session.pairs[0][0]
+        return (queue, queue.ring) if queue.ring is not None else None
+
+    def _resume(self) -> None:
+        """There may be room again."""
+        if self._starved and self.can_receive():
+            self._starved = False
+            self._backend.resume()
+
+    def can_receive(self) -> bool:
+        """Without a driver frames are taken, and lost: a cable does not wait. With one, they are
+        held back for as long as there is no buffer."""
+        found = self._ring()
+        if found is None:
+            return True
+        _, ring = found
+        try:
+            self._starved = not ring.enable_kicks()
+        except DeviceError as error:
+            self._device.broke(error)
+        return not self._starved
+
+    def receive(self, frame: bytes) -> None:
+        """A frame from the backend."""
+        found, session = self._ring(), self._session
+        if found is None or session is None or not session.link or len(frame) < _SHORTEST:
+            return
+        if not session.filters.accepts(frame):
+            self._device.tell("filtered", {"frame": frame})
+            return
+        try:
+            stored = self._store(found[1], frame, session)
+        except DeviceError as error:
+            self._device.broke(error)
+            return
+        self._device.tell("received" if stored else "no room", {"frame": frame})
+        self._device.flush(found[0])
+
+    def _store(self, ring: Ring, frame: bytes, session: Session) -> bool:
+        """Put the frame into as many chains as it takes; False, and all of them back, when there
+        are not enough."""
+        needed = session.header + len(frame)
+        chains: list[Chain] = []
+        room = 0
+        while room < needed and (session.mergeable or not chains):
+            chain = ring.pop()
+            if chain is None:
+                break
+            chains.append(chain)
+            room += chain.writable_size
+        if room < needed:
+            for chain in reversed(chains):
+                ring.unpop(chain)
+            return False
+        data = _PLAIN
+        if session.header > SIZE:
+            data += len(chains).to_bytes(2, "little")
+        data += frame
+        for chain in chains:
+            written = chain.write(data)
+            ring.push(chain, written)
+            data = data[written:]
+        return True
