@@ -73,8 +73,7 @@ int main(void)
 {
     clock_init();
     base = net_options();
-    if (!report(net_open(&net, 0, &base), "open", "a card, %s, %s ring", base.transport->name,
-                net.device.features & F_RING_PACKED ? "packed" : "split"))
+    if (!net_open_checked(&net, &base))
         return report_summary();
     enum { STEP = 19, SIZES = (LARGEST - LOOP_SMALLEST) / STEP + 1 };
     u64 good = ring3_call(all_sizes, STEP);

@@ -74,7 +74,7 @@ int main(void)
     options = net_options();
     options.wanted |= F_RING_RESET;
     clock_init();
-    if (!report(net_open(&net, 0, &options), "open", "a card"))
+    if (!net_open_checked(&net, &options))
         return report_summary();
     report(net_loop_works(&net, 60), "before", "it moves frames");
     card();

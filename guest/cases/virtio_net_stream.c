@@ -58,7 +58,7 @@ int main(void)
     batch = cmdline_u64("batch", 128);
     options.interrupts = cmdline_u64("irq", 1);
     clock_init();
-    if (!report(net_open(&net, 0, &options), "open", "a card"))
+    if (!net_open_checked(&net, &options))
         return report_summary();
     irq_enable();
     u64 back = ring3_call(stream, frames);

@@ -108,7 +108,7 @@ int main(void)
     seed = (u32)cmdline_u64("seed", 1);
     options.interrupts = cmdline_u64("irq", 1);
     clock_init();
-    if (!report(net_open(&net, 0, &options), "open", "a card"))
+    if (!net_open_checked(&net, &options))
         return report_summary();
     irq_enable();
     u64 done = ring3_call(run, cycles);

@@ -1,6 +1,7 @@
 #include "virtio/net_options.h"
 
 #include "cmdline.h"
+#include "report.h"
 
 struct net_options net_options(void)
 {
@@ -19,4 +20,14 @@ struct net_options net_options(void)
     if (cmdline_u64("tso", 0))
         o.wanted |= NET_F_GUEST_CSUM | NET_F_GUEST_TSO4 | NET_F_GUEST_TSO6;
     return o;
+}
+
+bool net_open_checked(struct net *net, const struct net_options *options)
+{
+    bool opened = net_open(net, 0, options);
+    u64 asked = options->wanted & (F_RING_PACKED | F_EVENT_IDX);
+    bool as_asked = (net->device.features & (F_RING_PACKED | F_EVENT_IDX)) == asked;
+    return report(opened && as_asked, "open", "a card, %s, %s ring",
+                  options->transport ? options->transport->name : "no transport",
+                  net->device.features & F_RING_PACKED ? "packed" : "split");
 }

@@ -4,3 +4,6 @@
 #include "virtio/net.h"
 
 struct net_options net_options(void);
+
+// net_open() as a check "open", that fails also when the rings are not as asked for.
+bool net_open_checked(struct net *net, const struct net_options *options);
