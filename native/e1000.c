@@ -28,6 +28,8 @@ struct pk_e1000 *pk_e1000_new(const struct pk_memory *memory, int fd, uint32_t o
     card->unfinished.vlan = -1;
     card->cells = calloc(E_WINDOW, 1);
     card->unfinished.data = malloc(SENDABLE);
+    if (offloads & PK_E1000_COALESCE)
+        card->train = calloc(1, sizeof *card->train);
     card->segment = malloc(UINT8_MAX + UINT16_MAX);
     card->incoming = calloc(10 + FROM_WIRE + FCS, 1);
     card->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -36,7 +38,7 @@ struct pk_e1000 *pk_e1000_new(const struct pk_memory *memory, int fd, uint32_t o
     pthread_mutex_init(&card->lock, NULL);
     pthread_mutex_init(&card->irq.lock, NULL);
     if (card->cells && card->unfinished.data && card->segment && card->incoming && card->wake >= 0 &&
-        card->notice >= 0)
+        card->notice >= 0 && (card->train || !(offloads & PK_E1000_COALESCE)))
         return card;
     pk_e1000_free(card);
     return NULL;
@@ -56,6 +58,7 @@ void pk_e1000_free(struct pk_e1000 *card)
         close(card->notice);
     free(card->cells);
     free(card->unfinished.data);
+    free(card->train);
     free(card->segment);
     free(card->incoming);
     free(card);

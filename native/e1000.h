@@ -19,8 +19,9 @@
 
 enum { PK_E1000_MASTER = 1, PK_E1000_LINK = 2, PK_E1000_PHY_LOOP = 4, PK_E1000_NO_INTX = 8 };
 
-/* What the descriptor that frames go to finishes by itself. */
-enum { PK_E1000_CSUM = 1, PK_E1000_TSO4 = 2, PK_E1000_TSO6 = 4 };
+/* What the descriptor that frames go to finishes by itself; with COALESCE it also gets frames of one
+ * flow in one write, for which it has to do all the others (coalesce.h). */
+enum { PK_E1000_CSUM = 1, PK_E1000_TSO4 = 2, PK_E1000_TSO6 = 4, PK_E1000_COALESCE = 8 };
 
 /* What the guest did wrong; a set. */
 enum {

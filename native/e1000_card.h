@@ -2,6 +2,7 @@
 #ifndef PYKVM_E1000_CARD_H
 #define PYKVM_E1000_CARD_H
 
+#include "coalesce.h"
 #include "e1000.h"
 #include "spin.h"
 
@@ -72,6 +73,8 @@ struct pk_e1000 {
     struct pk_e1000_irq irq;
     struct pk_e1000_context context;
     struct pk_e1000_unfinished unfinished;
+    struct pk_train *train; /* frames that wait for more of their flow; or NULL */
+    uint32_t held;         /* the first descriptor of the frames that wait */
     uint8_t *segment;      /* a frame made in software */
     uint8_t *incoming;     /* a frame from the wire: its virtio-net header, itself, room for an FCS */
 

@@ -1,9 +1,9 @@
 #include "e1000_card.h"
 #include "host.h"
 #include "inet.h"
+#include "pieces.h"
 
 #include <linux/virtio_net.h>
-#include <string.h>
 
 enum {
     MOST_PIECES = 64,   /* of one frame; more are copied together */
@@ -11,6 +11,7 @@ enum {
     WRITE_BACK = 16,    /* frames to a write-back */
     MOST_SEGMENTS = 2048, /* of one request; more make the card work for nothing */
     BIG_WRITE = 4,      /* how much more a GSO write costs than that of a frame */
+    MERGED = 8,         /* frames in it that cost as much as one written by itself */
 };
 
 /* Command bits (manual, 3.3.3, 3.3.6, 3.3.7); TSE and IC share a bit. */
@@ -22,6 +23,7 @@ enum { TYPE_DATA = 1, IXSM = 0x01, TXSM = 0x02, TCP = 0x01, IPV4 = 0x02, DD = 0x
 struct frame {
     struct iovec pieces[MOST_PIECES];
     uint32_t count, length;
+    uint32_t first; /* its first descriptor */
     bool started, bad, segment;
     uint8_t popts;
     int32_t vlan; /* -1: no tag */
@@ -63,18 +65,6 @@ static uint8_t *flatten(struct pk_e1000 *card, struct frame *frame)
     return to;
 }
 
-/* Copy the first `length` bytes, as far as there are so many. */
-static void copy_head(const struct iovec *pieces, uint32_t count, uint8_t *to, uint32_t length)
-{
-    for (uint32_t i = 0, done = 0; i < count && done < length; i++) {
-        uint32_t part = (uint32_t)pieces[i].iov_len;
-        if (part > length - done)
-            part = length - done;
-        memcpy(to + done, pieces[i].iov_base, part);
-        done += part;
-    }
-}
-
 static void gather(struct pk_e1000 *card, struct frame *frame, uint64_t address, uint32_t length)
 {
     if (frame->bad || !length)
@@ -109,10 +99,25 @@ static void count_frames(struct pk_e1000 *card, const uint8_t *frame, uint32_t l
 }
 
 /* The wire loses frames: a TAP that is down or full is not the guest's fault. */
-static void put(const struct pk_e1000 *card, const struct iovec *pieces, uint32_t count)
+static void put_now(const struct pk_e1000 *card, const struct iovec *pieces, uint32_t count)
 {
     if (card->fd >= 0 && pk_writev(card->fd, pieces, count) < 0)
         return;
+}
+
+static bool holding(const struct pk_e1000 *card) { return card->train && card->train->frames; }
+
+/* Send the frames that wait for more of their flow. */
+static void send_train(struct pk_e1000 *card)
+{
+    if (holding(card))
+        put_now(card, card->train->pieces, pk_train_end(card->train));
+}
+
+static void put(struct pk_e1000 *card, const struct iovec *pieces, uint32_t count)
+{
+    send_train(card); /* they came before */
+    put_now(card, pieces, count);
 }
 
 static bool connected(const struct pk_e1000 *card)
@@ -132,10 +137,10 @@ static void send(struct pk_e1000 *card, struct virtio_net_hdr *header, struct io
         pieces[++count] = (struct iovec){zeros, SHORTEST - length};
         length = SHORTEST;
     }
-    copy_head(pieces + 1, count, address, sizeof address);
+    pk_copy_head(pieces + 1, count, address, sizeof address);
     count_frames(card, address, length, 1);
     if (looped(card)) {
-        copy_head(pieces + 1, count, incoming_frame(card), FROM_WIRE);
+        pk_copy_head(pieces + 1, count, incoming_frame(card), FROM_WIRE);
         pk_e1000_announce(card, pk_e1000_store(card, length));
         return;
     }
@@ -182,6 +187,24 @@ static bool kernel_sums(const struct pk_e1000 *card, const struct frame *frame)
            frame->length >= 14;
 }
 
+/* Let the frame wait for more of its flow, if it is one to merge. */
+static bool coalesce(struct pk_e1000 *card, const struct virtio_net_hdr *header,
+                     const struct frame *frame)
+{
+    struct pk_segment segment;
+    if (!card->train || !connected(card) || looped(card) ||
+        frame->pieces[0].iov_base == card->unfinished.data || /* which the next frame may need */
+        !pk_train_parse(&segment, header, frame->pieces, frame->count, frame->length))
+        return false;
+    if (!pk_train_join(card->train, &segment, frame->pieces, frame->count)) {
+        send_train(card);
+        pk_train_open(card->train, &segment, header, frame->pieces, frame->count);
+        card->held = frame->first;
+    }
+    count_frames(card, segment.headers, frame->length, 1);
+    return true;
+}
+
 static void send_plain(struct pk_e1000 *card, struct frame *frame)
 {
     const struct pk_e1000_context *c = &card->context;
@@ -195,6 +218,8 @@ static void send_plain(struct pk_e1000 *card, struct frame *frame)
         sums = 0;
     }
     if (!sums && !frame->legacy_sum && !vlan) {
+        if (coalesce(card, &header, frame))
+            return;
         struct iovec pieces[MOST_PIECES + 2];
         memcpy(pieces + 1, frame->pieces, frame->count * sizeof *pieces);
         send(card, &header, pieces, frame->count, frame->length);
@@ -253,7 +278,7 @@ static void hand_over(struct pk_e1000 *card, struct frame *frame)
     bool ipv4 = c->tucmd & IPV4;
     uint8_t headers[UINT8_MAX]; /* HDRLEN has 8 bits */
     uint32_t total = frame->length;
-    copy_head(frame->pieces, frame->count, headers, c->hdrlen);
+    pk_copy_head(frame->pieces, frame->count, headers, c->hdrlen);
     set_lengths(headers, c, ipv4, total);
     /* Drivers leave the pseudo header's sum without the length; the kernel wants it in. */
     pk_put_be16(headers + c->tucso, pk_fold(pk_be16(headers + c->tucso) + total - c->tucss));
@@ -267,16 +292,7 @@ static void hand_over(struct pk_e1000 *card, struct frame *frame)
         .hdr_len = c->hdrlen, .gso_size = c->mss, .csum_start = c->tucss,
         .csum_offset = (uint16_t)(c->tucso - c->tucss)};
     struct iovec pieces[MOST_PIECES + 2] = {{&header, sizeof header}, {headers, c->hdrlen}};
-    uint32_t count = 2, skip = c->hdrlen;
-    for (uint32_t i = 0; i < frame->count; i++) {
-        uint32_t length = (uint32_t)frame->pieces[i].iov_len;
-        uint32_t cut = length < skip ? length : skip;
-        skip -= cut;
-        if (length > cut)
-            pieces[count++] =
-                (struct iovec){(uint8_t *)frame->pieces[i].iov_base + cut, length - cut};
-    }
-    put(card, pieces, count);
+    put(card, pieces, 2 + pk_tail_pieces(frame->pieces, frame->count, c->hdrlen, pieces + 2));
 }
 
 /* Frame after frame, for who cannot be given the whole. */
@@ -380,7 +396,7 @@ static uint32_t finish(struct pk_e1000 *card, struct frame *frame)
     if (frame->segment)
         return send_segments(card, frame);
     send_plain(card, frame);
-    return 1;
+    return holding(card) && (card->train->frames - 1) % MERGED ? 0 : 1;
 }
 
 /* Set DD where RS asks for it, from TDH up to the descriptor before `end`, and move TDH there. False
@@ -463,6 +479,8 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
             pk_e1000_complain(card, PK_E1000_NO_RAM);
             break;
         }
+        if (!frame.started)
+            frame.first = at;
         at = at + 1 == count ? 0 : at + 1;
         if (is_context(raw)) {
             card->context = context_of(raw);
@@ -471,13 +489,15 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
             renew(&frame);
             waiting++;
         }
-        /* The guest looks at these lines of memory all the time: touch them now and then only. */
-        if (waiting == WRITE_BACK && !frame.started) {
-            waiting = 0;
-            if (!write_back(card, base, count, at, report))
+        /* The guest looks at these lines of memory all the time: touch them now and then only. Frames
+         * that wait for more of their flow are still the card's. */
+        if (waiting >= WRITE_BACK && !frame.started) {
+            waiting = holding(card) ? card->train->frames : 0;
+            if (!write_back(card, base, count, holding(card) ? card->held : at, report))
                 break;
         }
     }
+    send_train(card);
     leave(card, &frame);
     write_back(card, base, count, at, report);
     return at != tail && report->work >= most;

@@ -7,7 +7,16 @@ uint32_t pk_ones_sum(const uint8_t *data, uint32_t length, uint64_t start)
 {
     /* Sums may be taken in either byte order and swapped at the end (RFC 1071, 2(B)); 32-bit words
      * in a 64-bit sum cannot overflow below 16 GiB. */
-    uint64_t sum = 0;
+    uint64_t sum = 0, upper = 0;
+    for (; length >= 32; data += 32, length -= 32) {
+        uint64_t words[4];
+        memcpy(words, data, sizeof words);
+        for (int i = 0; i < 4; i++) {
+            sum += (uint32_t)words[i];
+            upper += words[i] >> 32;
+        }
+    }
+    sum += upper;
     while (length >= 4) {
         uint32_t word;
         memcpy(&word, data, sizeof word);

@@ -15,7 +15,7 @@ from pykvm.devices.e1000.engines import named
 from pykvm.interfaces import Timer
 from pykvm.kvm.abi import ffi
 from pykvm.memory import GuestMemory
-from pykvm.net.frames import MSS, SEGMENTS, SOURCE, tcp_headers
+from pykvm.net.frames import MSS, SEGMENTS, SOURCE, tcp_flow, tcp_headers
 from pykvm.net.vnet import Offload
 
 _RING, _BUFFERS, _COUNT = 0x10000, 0x20000, 1024
@@ -23,7 +23,7 @@ _PIECES = 4
 _PAUSE = 0.0001
 
 
-class _NoLoop:
+class NoLoop:
     """An EventLoop that delivers nothing: the card's thread needs none."""
 
     def now_ns(self) -> int:
@@ -46,17 +46,17 @@ class _NoLine:
 
 class Harness:
     """A transmit ring of 1,024 descriptors over the TAP; a context manager. Without ``offloads``
-    the card has to cut TSO requests itself."""
+    the card has to cut TSO requests itself; with ``coalesce`` it merges frames of one flow."""
 
-    def __init__(self, *, offloads: bool = True) -> None:
+    def __init__(self, *, offloads: bool = True, coalesce: bool = False) -> None:
         self._memory = GuestMemory(4 << 20)
-        loop = _NoLoop()
+        loop = NoLoop()
         self._tap = TapNet(network.NAME, loop, lambda line: None)
         if not offloads:
             self._tap.offloads = Offload.NONE
         self._card = E1000(
             "e1000-0", SOURCE, irq=_NoLine(), loop=loop, memory=self._memory, backend=self._tap,
-            engine=named("native"),
+            engine=named("native", coalesce=coalesce),
         )  # fmt: skip
         config = self._card.config
         config.on_change = lambda offset, size: self._card.config_changed()
@@ -82,6 +82,15 @@ class Harness:
         self._memory.write(_BUFFERS, frame)
         row = struct.pack("<QHBBBBH", _BUFFERS, len(frame), 0, 0x01 | 0x02 | 0x08, 0, 0, 0)
         self._memory.write(_RING, row * _COUNT)
+
+    def fill_flow(self) -> None:
+        """One TCP flow, from its beginning with each turn of the ring."""
+        rows = []
+        for n, frame in enumerate(tcp_flow(_COUNT)):
+            at = _BUFFERS + n * 2048
+            self._memory.write(at, frame)
+            rows.append(struct.pack("<QHBBBBH", at, len(frame), 0, 0x01 | 0x02 | 0x08, 0, 0, 0))
+        self._memory.write(_RING, b"".join(rows))
 
     def fill_requests(self) -> None:
         """A TSO request every eight descriptors: a context, headers, data, empty ones."""

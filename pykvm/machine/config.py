@@ -14,7 +14,7 @@ MAX_MEMORY = 1 << 40
 MAX_CPUS = 64
 MAX_NICS = 8
 NIC_MODELS: dict[str, tuple[str, ...]] = {
-    "e1000": ("backend", "mac", "pcap", "engine"),
+    "e1000": ("backend", "mac", "pcap", "engine", "coalesce"),
     "virtio-net": (
         "backend", "mac", "pcap", "engine", "transport", "queues", "packed", "mtu", "poll",
     ),
@@ -29,7 +29,8 @@ MIN_MTU, MAX_MTU = 68, 65535
 @dataclass(frozen=True, kw_only=True)
 class NicConfig:
     """One network card. ``mac`` None is one of pykvm's own; ``pcap`` is a file to record to;
-    ``engine`` is what moves its frames, None the fastest that can. The rest is for virtio-net:
+    ``engine`` is what moves its frames, None the fastest that can; with ``coalesce`` it merges
+    successive frames of one TCP flow on their way to the host. The rest is for virtio-net:
     ``queues`` pairs at most, ``packed`` rings offered, ``poll`` whether its threads look for work
     before they sleep."""
 
@@ -38,6 +39,7 @@ class NicConfig:
     mac: bytes | None = None
     pcap: str | None = None
     engine: str | None = None
+    coalesce: bool = False
     transport: str = "transitional"
     queues: int = 1
     packed: bool = True
@@ -70,7 +72,7 @@ def _nic_value(model: str, key: str, value: str) -> Any:
             return _one_of(key, value, ENGINES[model])
         case "transport":
             return _one_of(key, value, TRANSPORTS)
-        case "packed" | "poll":
+        case "packed" | "poll" | "coalesce":
             return _one_of(key, value, ("on", "off")) == "on"
         case "queues":
             return _number(key, value, 1, MAX_QUEUES)

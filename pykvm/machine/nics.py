@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,10 +13,13 @@ from pykvm.interfaces import NetBackend
 from pykvm.machine.config import NicConfig
 from pykvm.machine.observe import teller
 from pykvm.machine.pci import gsi_of
+from pykvm.net.vnet import Offload
 
 if TYPE_CHECKING:
+    from pykvm.devices.e1000.engine import Engine, Surroundings
     from pykvm.machine.machine import Machine
 
+_SEGMENTED = Offload.CSUM | Offload.TSO4 | Offload.TSO6
 _OWN_MAC = bytes.fromhex("525400123456")
 
 
@@ -41,13 +45,13 @@ def _plug_e1000(
     machine: Machine, stack: ExitStack, nic: NicConfig, name: str, mac: bytes, backend: NetBackend
 ) -> None:
     from pykvm.devices.e1000 import E1000
-    from pykvm.devices.e1000.engines import named
 
+    _check_coalescing(nic, backend)
     slot = machine.pci.free_slot()
     card = E1000(
         name, mac, irq=machine.irq(name, gsi_of(slot)), loop=machine.loop,
         memory=machine.memory, backend=backend, trace=teller(machine, name),
-        engine=named(nic.engine) if nic.engine else None,
+        engine=_e1000_engine(machine, nic),
         report=partial(machine.device_error, name), doorbells=machine.vm.doorbells,
     )  # fmt: skip
     stack.callback(card.close)
@@ -69,6 +73,25 @@ def _plug_virtio(
     card = Net(mac, backend, make, pairs=nic.queues, mtu=nic.mtu)
     plug(machine, stack, name, card, transport=nic.transport, packed=nic.packed)
     machine.cards.append(card)
+
+
+def _check_coalescing(nic: NicConfig, backend: NetBackend) -> None:
+    """Merged frames need C to write them and a host that cuts them again."""
+    able = backend.native_fd is not None and _SEGMENTED in backend.offloads
+    if nic.coalesce and (nic.engine == "python" or not able):
+        raise UsageError(
+            "--nic: coalesce=on needs the backend null or tap, no pcap, no engine=python"
+        )
+
+
+def _e1000_engine(machine: Machine, nic: NicConfig) -> Callable[[Surroundings], Engine] | None:
+    """What moves the frames, None for the card's own choice. A traced card shows every frame, so it
+    merges none."""
+    from pykvm.devices.e1000.engines import named
+
+    if nic.coalesce and machine.tracer is None:
+        return named(nic.engine or "native", coalesce=True)
+    return named(nic.engine) if nic.engine else None
 
 
 def _close(machine: Machine, backend: NetBackend) -> None:

@@ -1,8 +1,8 @@
-"""Frames to measure and test with: plain ones of any size, and a TCP request to be segmented."""
+"""Frames to measure and test with: plain ones of any size, a TCP flow, a request to segment."""
 
 from __future__ import annotations
 
-from pykvm.net.checksum import ones_sum
+from pykvm.net.checksum import checksum, ones_sum
 from pykvm.net.vnet import GSO_TCPV4, NEEDS_CSUM, VnetHeader
 
 MSS, SEGMENTS = 1460, 44
@@ -35,3 +35,17 @@ def tcp_request(payload: int = MSS * SEGMENTS) -> tuple[bytes, VnetHeader]:
     partial = int.from_bytes(out[50:52], "big") + length - 20
     out[50:52] = ones_sum(b"", partial).to_bytes(2, "big")
     return bytes(out), VnetHeader(NEEDS_CSUM, GSO_TCPV4, _HEADERS, MSS, 34, 16)
+
+
+def tcp_flow(count: int, payload: int = MSS) -> list[bytes]:
+    """Successive frames of one TCP flow, every checksum in place."""
+    frames = []
+    for n in range(count):
+        out = bytearray(tcp_headers() + bytes((n & 0xFF,)) * payload)
+        out[16:18] = (len(out) - 14).to_bytes(2, "big")
+        out[18:20] = (n & 0xFFFF).to_bytes(2, "big")
+        out[24:26] = checksum(out[14:34]).to_bytes(2, "big")
+        out[38:42] = (n * payload & 0xFFFF_FFFF).to_bytes(4, "big")
+        out[50:52] = checksum(out[34:], len(out) - 34).to_bytes(2, "big")
+        frames.append(bytes(out))
+    return frames

@@ -46,7 +46,9 @@ INLINE = partial(NativeEngine, threaded=False)
 class Side:
     """A card with either engine, and what its backend got: (header, frame) pairs, finished."""
 
-    def __init__(self, *, native, offloads=Offload.CSUM | Offload.TSO4 | Offload.TSO6):
+    def __init__(
+        self, *, native, offloads=Offload.CSUM | Offload.TSO4 | Offload.TSO6, coalesce=False
+    ):
         self.memory = GuestMemory(MEMORY)
         cable = Cable()
         cable.offloads = offloads
@@ -57,7 +59,7 @@ class Side:
                 end.setblocking(False)
             self.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 23)
             cable.native_fd = self.near.fileno()
-        engine = INLINE if native else ReferenceEngine
+        engine = partial(INLINE, coalesce=coalesce) if native else ReferenceEngine
         self.bench = Bench(self.memory, engine=engine, cable=cable)
         self.frames = []
 

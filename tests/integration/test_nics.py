@@ -111,3 +111,18 @@ def test_what_a_hostile_guest_does_to_a_traced_card_is_told_and_hangs_nothing():
     done = run("e1000_hostile.elf", *nics, "--trace", "irq,e1000-0")
     assert done.returncode == 1, done.stdout
     assert "e1000-0 error message=" in done.stderr
+
+
+@pytest.mark.parametrize("options", ["engine=python", "backend=loopback", "pcap=/dev/null"])
+def test_coalescing_is_refused_where_nothing_could_merge_or_cut(options):
+    done = run("hello.elf", "--nic", f"e1000,coalesce=on,{options}")
+    assert done.returncode == 2
+    assert "coalesce=on needs the backend null or tap" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_traced_card_shows_every_frame_that_it_would_merge():
+    done = run("e1000_stream.elf", "--nic", "e1000,coalesce=on", "--trace", "e1000-0", "--append",
+               "frames=3 size=100")  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count("e1000-0 sent") == 3, done.stderr

@@ -8,16 +8,16 @@ from functools import partial
 from pykvm.devices.e1000.engine import Engine, Surroundings
 
 
-def named(name: str) -> Callable[[Surroundings], Engine]:
+def named(name: str, *, coalesce: bool = False) -> Callable[[Surroundings], Engine]:
     """``native`` sends from a thread of the card's own, ``vcpu`` from the vCPU that rings the
-    doorbell; ``python`` is the reference."""
+    doorbell; ``python`` is the reference, which never coalesces."""
     if name == "python":
         from pykvm.devices.e1000.reference import ReferenceEngine
 
         return ReferenceEngine
     from pykvm.devices.e1000.native import NativeEngine
 
-    return partial(NativeEngine, inline_tx=name == "vcpu")
+    return partial(NativeEngine, inline_tx=name == "vcpu", coalesce=coalesce)
 
 
 def choose(around: Surroundings) -> Engine:

@@ -33,11 +33,14 @@ class NativeEngine:
     """See ``engine.Engine``. The backend must have a ``native_fd``.
 
     With ``inline_tx`` the vCPU that rings the doorbell sends, else the card's own thread does;
-    without ``threaded`` there is none, nothing is received and no timer fires (for tests)."""
+    without ``threaded`` there is none, nothing is received and no timer fires (for tests). With
+    ``coalesce`` successive frames of one TCP flow leave in one write (``native/coalesce.h``), for
+    which the backend must have every offload."""
 
     def __init__(
-        self, around: Surroundings, *, inline_tx: bool = False, threaded: bool = True
-    ) -> None:
+        self, around: Surroundings, *, inline_tx: bool = False, threaded: bool = True,
+        coalesce: bool = False,
+    ) -> None:  # fmt: skip
         fd = around.backend.native_fd
         if fd is None:
             raise ValueError("the backend has no descriptor for C")
@@ -47,6 +50,8 @@ class NativeEngine:
         self._line: Any = getattr(around.irq, "native", None) or ffi.new("struct pk_line *")
         self._memory = around.dma.native()
         offloads = sum(bit for offload, bit in _OFFLOADS if offload in around.backend.offloads)
+        if coalesce:
+            offloads |= lib.PK_E1000_COALESCE
         card = lib.pk_e1000_new(self._memory, fd, offloads, self._line)
         if card == ffi.NULL:
             raise MemoryError("no memory for a network card")

@@ -1,0 +1,18 @@
+"""``--nic``: what it takes, and the one line that says what it does not."""
+
+import pytest
+
+from pykvm.errors import UsageError
+from pykvm.machine.config import NicConfig
+
+
+def test_coalescing_is_off_unless_it_is_asked_for():
+    assert not NicConfig.parse("e1000").coalesce
+    assert not NicConfig.parse("e1000,coalesce=off").coalesce
+    assert NicConfig.parse("e1000,backend=tap:tap0,coalesce=on").coalesce
+
+
+@pytest.mark.parametrize("text", ["e1000,coalesce=maybe", "e1000,coalesce", "e1000,coalesce="])
+def test_coalescing_is_on_or_off(text):
+    with pytest.raises(UsageError, match="coalesce"):
+        NicConfig.parse(text)
