@@ -2,6 +2,7 @@
 
     ceiling   a bare writev loop on the same TAP, and one GSO write for what becomes 44 segments
     software  the same for TSO, with the card cutting the segments itself
+    merged    frames of one TCP flow, with and without the card's coalesce=on
     harness   the card without a guest: a host thread rings the doorbell of rings filled beforehand
     guest     a bare-metal driver in ring 3 fills the rings, with one or 64 frames to a doorbell
     qemu      QEMU's card with the same guest image and the same TAP, where it is installed
@@ -26,15 +27,18 @@ from pykvm.bench.harness import Harness
 from pykvm.errors import PykvmError
 from pykvm.machine.config import Config, NicConfig
 from pykvm.machine.machine import Machine
-from pykvm.net.frames import SEGMENTS, plain_frame, tcp_request
+from pykvm.net.frames import SEGMENTS, plain_frame, tcp_flow, tcp_request
 from pykvm.net.vnet import VnetHeader
 
-KINDS = ("tx-60-64", "tx-1514-64", "tx-tso", "tx-60-1", "tx-1514-1")
+MERGED = "tx-tcp-merged"  # the guest's tx-tcp on a card with coalesce=on
+KINDS = ("tx-60-64", "tx-1514-64", "tx-tcp", MERGED, "tx-tso", "tx-60-1", "tx-1514-1")
 _NAMES = {
     "tx-60-1": "60 bytes, a doorbell each",
     "tx-60-64": "60 bytes, 64 to a doorbell",
     "tx-1514-1": "1514 bytes, a doorbell each",
     "tx-1514-64": "1514 bytes, 64 to a doorbell",
+    "tx-tcp": "1514 bytes of one TCP flow, 64",
+    MERGED: "the same with coalesce=on",
     "tx-tso": f"TSO, {SEGMENTS} segments of 1460 bytes",
 }
 
@@ -59,32 +63,39 @@ def measure(
     khz = tsc_khz()
     for _ in range(rounds):
         for kind in KINDS:
-            add = partial(_add, results, khz)
+            add = partial(_add, results, khz, kind)
             results.microseconds["ceiling", kind].append(_ceiling(kind, frames))
             results.microseconds["harness", kind].append(_harness(kind, frames))
             if kind == "tx-tso":
                 cut = _harness(kind, frames // 10, offloads=False)
                 results.microseconds["software", kind].append(cut)
-            append = f"mode=tx kind={kind} frames={frames} passes=1"
-            _pykvm(image, append, engine, partial(add, "guest"))
+            append = f"mode=tx kind={_of_guest(kind)} frames={frames} passes=1"
+            _pykvm(image, append, engine, partial(add, "guest"), coalesce=kind == MERGED)
             if with_qemu and qemu.path():
                 results.qemu_version = qemu.version()
-                few = f"mode=tx kind={kind} frames={max(frames // 10, 64)} passes=1"
+                few = f"mode=tx kind={_of_guest(kind)} frames={max(frames // 10, 64)} passes=1"
                 _qemu(image, few, partial(add, "qemu"))
     return results
 
 
-def _add(results: Results, khz: int, who: str, line: str) -> None:
+def _of_guest(kind: str) -> str:
+    """What the guest calls it."""
+    return "tx-tcp" if kind == MERGED else kind
+
+
+def _add(results: Results, khz: int, kind: str, who: str, line: str) -> None:
     """A line ``BENCH kind frames cycles`` of the guest's."""
     words = line.split()
     if len(words) == 4 and words[0] == "BENCH":
         microseconds = int(words[3]) / int(words[2]) * 1000 / khz
-        results.microseconds[who, words[1]].append(microseconds)
+        results.microseconds[who, kind].append(microseconds)
 
 
 def _frame(kind: str) -> tuple[bytes, VnetHeader]:
     if kind == "tx-tso":
         return tcp_request()
+    if _of_guest(kind) == "tx-tcp":
+        return tcp_flow(1)[0], VnetHeader()
     return plain_frame(int(kind.split("-")[1])), VnetHeader()
 
 
@@ -94,12 +105,14 @@ def _ceiling(kind: str, frames: int) -> float:
 
 
 def _harness(kind: str, frames: int, *, offloads: bool = True) -> float:
-    with Harness(offloads=offloads) as harness:
+    with Harness(offloads=offloads, coalesce=kind == MERGED) as harness:
         batch = 64
         if kind == "tx-tso":
             harness.fill_requests()
             frames //= 8
             batch = 8
+        elif _of_guest(kind) == "tx-tcp":
+            harness.fill_flow()
         else:
             harness.fill_frames(plain_frame(int(kind.split("-")[1])))
             batch = int(kind.split("-")[2])
@@ -108,8 +121,13 @@ def _harness(kind: str, frames: int, *, offloads: bool = True) -> float:
         return (time.perf_counter() - started) / frames * 1e6
 
 
-def _pykvm(image: str, append: str, engine: str | None, line: Callable[[str], None]) -> None:
-    nic = NicConfig(model="e1000", backend=f"tap:{network.NAME}", engine=engine)
+def _pykvm(
+    image: str, append: str, engine: str | None, line: Callable[[str], None], *, coalesce: bool
+) -> None:
+    nic = NicConfig(
+        model="e1000", backend=f"tap:{network.NAME}", engine=engine,
+        coalesce=coalesce and engine != "python",
+    )  # fmt: skip
     config = Config(image=image, append=append, timeout=120, nics=(nic,))
     with Machine(config, serial=Lines(line)) as machine:
         outcome = machine.run()
