@@ -9,7 +9,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tests="tests/unit/test_memory.py tests/unit/test_bus.py tests/integration/test_kvm_layer.py
        tests/integration/test_sanitized_threads.py tests/contract/test_e1000_engines.py
-       tests/contract/test_e1000_thread.py"
+       tests/contract/test_e1000_thread.py tests/contract/test_e1000_hostile.py
+       tests/contract/test_e1000_coalesce.py"
 
 try() { # name, flags, runtime
     echo "== $1"

@@ -163,6 +163,7 @@ def test_nothing_is_written_back_before_its_data_was_sent():
     """DD and TDH give buffers back to the guest, who may change them at once."""
     side = Side(native=True, coalesce=True)
     bench = side.bench
+    near, far = bench.cable.near, bench.cable.far
     vcpu = threading.Thread(target=ring, args=(bench, 40))
     try:
         bench.start(tx=RING)
@@ -173,25 +174,25 @@ def test_nothing_is_written_back_before_its_data_was_sent():
         filler = 0
         with suppress(BlockingIOError):
             while True:
-                side.near.send(bytes(SIZE))
+                near.send(bytes(SIZE))
                 filler += 1
-        side.near.setblocking(True)  # now the card's write waits for who reads
+        near.setblocking(True)  # now the card's write waits for who reads
         vcpu.start()
         time.sleep(0.05)
         assert bench.card.get("TDT") == 40
         assert bench.card.get("TDH") == 0
         assert not any(bench.done(n) for n in range(40))
-        side.far.settimeout(PATIENCE)
+        far.settimeout(PATIENCE)
         for _ in range(filler):
-            side.far.recv(SIZE)
-        message = side.far.recv(1 << 19)
+            far.recv(SIZE)
+        message = far.recv(1 << 19)
         assert VnetHeader.unpack(message).gso_size == 1000
         assert len(message) == SIZE + 54 + 40 * 1000
         vcpu.join(PATIENCE)
         assert bench.card.get("TDH") == 40
         assert all(bench.done(n) for n in range(40))
     finally:
-        side.far.close()  # whoever still waits gets an error
+        far.close()  # whoever still waits gets an error
         if vcpu.is_alive():
             vcpu.join(PATIENCE)
         side.close()

@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from functools import partial
 
 import pytest
@@ -99,6 +100,17 @@ def set_up():
     return wire, TapNet("tap0", NoLoop(), lambda line: None)
 
 
+def wait_for_bridge(namespace):
+    """Ports start to forward some time after their links came up."""
+    end = time.monotonic() + PATIENCE
+    for port in ("tap0", "near"):
+        state = ""
+        while state != "forwarding":
+            assert time.monotonic() < end, f"{port} is {state}"
+            shown = json.loads(ip(namespace, f"-d -j link show {port}").stdout)[0]
+            state = shown["linkinfo"]["info_slave_data"]["state"]
+
+
 def flows(ipv4):
     for payload, options in ((1460, b""), (1448, b"\1\1\x08\x0a" + bytes(8)), (101, b"")):
         flow = Flow(
@@ -114,6 +126,7 @@ def flows(ipv4):
 @pytest.mark.parametrize("ipv4", [True, False], ids=["IPv4", "IPv6"])
 def test_the_kernel_gives_back_every_frame_byte_for_byte(namespace, ipv4):
     wire, tap = inside(namespace, set_up)
+    wait_for_bridge(namespace)
     frames = list(flows(ipv4))
     received = []
     with wire, GuestMemory(4 << 20) as memory:
@@ -128,7 +141,7 @@ def test_the_kernel_gives_back_every_frame_byte_for_byte(namespace, ipv4):
                     bench.context(tucss=start, tucso=start + header.csum_offset)
                     popts = 2
                 bench.data(data, EOP | RS, popts=popts, address=at)
-            bench.kick()
+            bench.write("TDT", bench.read("TDT"))
             while len(received) < len(frames):
                 received.append(wire.recv(1 << 17))
         finally:

@@ -84,20 +84,21 @@ class NativeEngine:
     def _noticed(self) -> None:
         """The thread, or a vCPU in C, met what the guest did wrong."""
         with self:
-            errors = lib.pk_e1000_errors(self._card)
-        for bit, text in _WRONGS.items():
-            if errors & bit:
-                self._around.report(DeviceError(text))
+            errors = self._errors()
+        for error in errors:
+            self._around.report(error)
 
-    def _checked(self) -> None:
+    def _errors(self) -> list[DeviceError]:
+        """What the guest did wrong since the last call."""
         errors = lib.pk_e1000_errors(self._card)
-        for bit, text in _WRONGS.items():
-            if errors & bit:
-                raise DeviceError(text)
+        return [DeviceError(text) for bit, text in _WRONGS.items() if errors & bit]
 
     def kick(self) -> None:
         lib.pk_e1000_kick(self._card)
-        self._checked()
+        if self._running and not self._inline_tx:
+            return  # the thread sends, and has its own way to tell
+        for error in self._errors():
+            raise error
 
     def resume(self) -> None:
         lib.pk_e1000_resume(self._card)
@@ -107,6 +108,8 @@ class NativeEngine:
 
     def receive(self, frame: bytes) -> None:
         lib.pk_e1000_receive(self._card, ffi.from_buffer(frame), len(frame))
+        for error in self._errors():
+            self._around.report(error)
 
     def refresh(self) -> None:
         around = self._around

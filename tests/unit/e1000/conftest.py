@@ -1,6 +1,8 @@
 """A card on a bench: fake interrupt line, time and cable, and a driver that fills its rings."""
 
+import socket
 import struct
+from contextlib import suppress
 
 import pytest
 
@@ -9,7 +11,7 @@ from pykvm.devices.e1000 import registers as r
 from pykvm.devices.e1000.reference import ReferenceEngine
 from pykvm.errors import DeviceError
 from pykvm.memory import GuestMemory
-from pykvm.net.vnet import Offload
+from pykvm.net.vnet import SIZE, Offload, VnetHeader
 from tests.support.fakes import Clock, Line
 
 TX_RING, RX_RING, TX_BUFFERS, RX_BUFFERS = 0x10000, 0x11000, 0x20000, 0x80000
@@ -35,8 +37,35 @@ class Cable:
     def resume(self):
         self.resumed += 1
 
+    def collect(self):
+        """Everything is in ``sent`` already."""
+
     def close(self):
         pass
+
+
+class SocketCable(Cable):
+    """One that C writes to: a socket that keeps messages apart stands for the TAP."""
+
+    def __init__(self):
+        super().__init__()
+        self.near, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (self.near, self.far):
+            end.setblocking(False)
+        self.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 23)
+        self.native_fd = self.near.fileno()
+
+    def collect(self):
+        """Move what has come out into ``sent`` and ``headers``."""
+        with suppress(BlockingIOError):
+            while True:
+                message = self.far.recv(1 << 19)
+                self.headers.append(VnetHeader.unpack(message))
+                self.sent.append(message[SIZE:])
+
+    def close(self):
+        self.near.close()
+        self.far.close()
 
 
 class Bench:
@@ -111,7 +140,14 @@ class Bench:
             self.write("TDT", self.read("TDT"))
         except DeviceError as error:
             return str(error)
+        finally:
+            self.cable.collect()
         return None
+
+    def receive(self, data):
+        """A frame from the wire."""
+        with self.card.engine:
+            self.card.engine.receive(data)
 
     def done(self, n):
         """Whether transmit descriptor ``n`` was written back."""

@@ -1,17 +1,51 @@
 """What hostile guests did to other emulated cards, done to this one through its registers.
 
 Each test is named after the public defect (or the plain description) whose trigger it plays. After
-every one the card must still work, or work again after a reset by its driver.
+every one the card must still work, or work again after a reset by its driver. Every test runs over
+both engines.
 """
 
 import struct
+from functools import partial
 
 import pytest
 
+from pykvm.devices.e1000.native import NativeEngine
+from pykvm.devices.e1000.reference import ReferenceEngine
 from pykvm.devices.e1000.tx import MAX_FRAME
+from pykvm.memory import GuestMemory
+from tests.unit.e1000.conftest import (
+    EOP,
+    IC,
+    MAC,
+    RS,
+    RX_RING,
+    TSE,
+    TX_BUFFERS,
+    TX_RING,
+    Bench,
+    Cable,
+    SocketCable,
+    frame,
+)  # fmt: skip
+from tests.unit.e1000.test_e1000_frames import BAM, EN, SECRC, tcp_frame
 
-from .conftest import EOP, IC, MAC, RS, RX_RING, TSE, TX_BUFFERS, TX_RING, frame
-from .test_e1000_frames import BAM, EN, SECRC, tcp_frame
+ENGINES = {
+    "reference": (ReferenceEngine, Cable),
+    "native": (partial(NativeEngine, threaded=False), SocketCable),
+    "coalescing": (partial(NativeEngine, threaded=False, coalesce=True), SocketCable),
+}
+
+
+@pytest.fixture(params=ENGINES)
+def bench(request):
+    engine, cable = ENGINES[request.param]
+    with GuestMemory(4 << 20) as memory:
+        bench = Bench(memory, engine=engine, cable=cable())
+        yield bench
+        bench.card.close()
+        bench.cable.close()
+        del bench.card
 
 
 @pytest.fixture(autouse=True)
@@ -24,21 +58,21 @@ def _the_card_works_afterwards(bench):
     bench.legacy(frame(60))
     bench.kick()
     assert bench.cable.sent == [frame(60)]
-    bench.cable.receiver.receive(frame(60))
+    bench.receive(frame(60))
     assert bench.read("GPRC") == 1
 
 
 def test_cve_2012_6075_an_oversized_frame_with_lpe_and_sbp_off_is_dropped(bench):
     bench.start(rctl=EN | SECRC | BAM | 3 << 16, rx=128)
     for size in (1519, 9000, 16380, 65535):
-        bench.cable.receiver.receive(frame(size))
+        bench.receive(frame(size))
     assert bench.read("RDH") == 0
     assert bench.read("ROC") == 4
 
 
 def test_cve_2012_6075_with_lpe_a_frame_beyond_16384_is_dropped_too(bench):
     bench.start(rctl=EN | SECRC | BAM | 1 << 5 | 3 << 16, rx=128)
-    bench.cable.receiver.receive(frame(16385))
+    bench.receive(frame(16385))
     assert bench.read("RDH") == 0
 
 
@@ -58,7 +92,7 @@ def test_cve_2016_1981_a_transmit_index_beyond_the_ring_does_nothing(bench, whic
     bench.write("TDH", 0)
     bench.card.put("TDT", 4)
     bench.card.put(which, 0xFFFF)
-    assert "outside a ring of 8" in bench.kick()
+    assert "outside" in bench.kick()
     assert bench.cable.sent == []
 
 
@@ -66,16 +100,16 @@ def test_cve_2016_1981_a_transmit_index_beyond_the_ring_does_nothing(bench, whic
 def test_cve_2017_9310_a_receive_index_beyond_the_ring_has_no_room(bench, which):
     bench.start()
     bench.write(which, 0xFFFF)
-    assert not bench.cable.receiver.can_receive()
-    bench.cable.receiver.receive(frame(60))
+    bench.receive(frame(60))
     assert bench.read("MPC") == 1
+    assert bench.read("GPRC") == 0
 
 
 def test_cve_2020_28916_a_null_receive_buffer_is_used_up_once(bench):
     bench.start()
     bench.memory.write(RX_RING, bytes(16))
     before = bench.memory.read(0, 64)
-    bench.cable.receiver.receive(frame(60))
+    bench.receive(frame(60))
     assert bench.read("RDH") == 1
     assert bench.memory.read(0, 64) == before
 
@@ -110,9 +144,11 @@ def test_cve_2020_15859_dma_from_a_bar_or_from_nowhere_is_refused(bench, address
 def test_cve_2023_3019_receiving_into_a_bar_drops_the_frame(bench, address):
     bench.start()
     bench.memory.write(RX_RING, struct.pack("<QQ", address, 0))
-    bench.cable.receiver.receive(frame(60))
+    bench.receive(frame(60))
     assert bench.read("RDH") == 0
     assert bench.read("MPC") == 1
+    assert ["not RAM" in str(error) for error in bench.reported] == [True]
+    assert bench.kick() is None  # nothing that the doorbell is to blame for
 
 
 @pytest.mark.parametrize("ring", ["TDBAL", "RDBAL"])
@@ -121,7 +157,7 @@ def test_a_ring_in_a_bar_does_nothing(bench, ring):
     bench.write(ring, 0xFEB0_0000)
     bench.card.put("TDT", 3)
     bench.kick()
-    bench.cable.receiver.receive(frame(60))
+    bench.receive(frame(60))
     assert bench.cable.sent == []
 
 
@@ -145,7 +181,7 @@ def test_cve_2020_27617_and_cve_2024_3567_frames_shorter_than_their_headers(benc
     bench.data(bytes(size), EOP | RS, popts=0x3)
     bench.kick()
     assert bench.read("TDH") == bench.read("TDT")
-    bench.cable.receiver.receive(bytes(size))
+    bench.receive(bytes(size))
 
 
 def test_cve_2016_6834_zero_length_fragments_carry_nothing(bench):
@@ -169,6 +205,29 @@ def test_cve_2016_6888_and_cve_2018_17963_a_frame_without_end_is_bounded(bench):
     bench.data(None, EOP | RS, length=1, address=TX_BUFFERS)
     bench.kick()
     assert bench.cable.sent == []
+
+
+@pytest.mark.parametrize("end", [RS, EOP | RS])
+def test_cve_2016_6888_a_frame_of_more_fragments_than_any_table_has_room_for(bench, end):
+    bench.start(tx=1024)
+    data = frame(1000)
+    bench.memory.write(TX_BUFFERS, data)
+    for n in range(len(data)):
+        bench.data(None, RS, length=1, address=TX_BUFFERS + n)
+    bench.data(None, end, length=0)
+    bench.kick()
+    assert bench.read("TDH") == bench.read("TDT")
+    assert bench.cable.sent == ([data] if end & EOP else [])
+
+
+def test_cve_2018_17963_a_frame_of_many_megabytes_is_dropped_whole(bench):
+    bench.start(tx=1024)
+    for _ in range(1000):
+        bench.data(None, RS, length=0xFFFFF, address=0)
+    bench.data(None, EOP | RS, length=0xFFFFF, address=0)
+    assert "a frame" in bench.kick()
+    assert bench.cable.sent == []
+    assert bench.read("TDH") == bench.read("TDT")
 
 
 def test_cve_2019_5609_a_tso_header_longer_than_the_frame_is_refused(bench):
@@ -207,7 +266,8 @@ def test_a_receive_ring_of_an_odd_length_is_cut_to_whole_128_bytes(bench):
     bench.write("RDLEN", 128 + 127)
     assert bench.read("RDLEN") == 128
     bench.write("RDLEN", 127)
-    assert not bench.cable.receiver.can_receive()
+    bench.receive(frame(60))
+    assert bench.read("MPC") == 1
 
 
 def test_without_bus_mastering_nothing_is_read_or_written(bench):
@@ -216,7 +276,7 @@ def test_without_bus_mastering_nothing_is_read_or_written(bench):
     bench.card.config.write(0x04, 2, 0x3)
     assert "master" in bench.kick()
     before = bench.memory.read(RX_RING, 16)
-    bench.cable.receiver.receive(frame(60))
+    bench.receive(frame(60))
     assert bench.cable.sent == []
     assert bench.memory.read(RX_RING, 16) == before
     assert bench.memory.read(TX_RING + 12, 1) == b"\0"
@@ -228,7 +288,8 @@ def test_moderation_of_zero_or_all_ones_keeps_the_clock_bounded(bench):
     bench.write("RADV", 0xFFFF)
     bench.write("ITR", 0xFFFF)
     for _ in range(500):
-        bench.cable.receiver.receive(frame(60, MAC))
-        bench.write("RDT", bench.read("RDH"))
+        bench.receive(frame(60, MAC))
+        bench.write("RDT", (bench.read("RDH") - 1) % 64)
+    assert bench.read("GPRC") == 500
     live = [timer for timer in bench.clock.timers if timer.callback is not None]
     assert len(live) <= 3
