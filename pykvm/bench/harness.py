@@ -15,7 +15,7 @@ from pykvm.devices.e1000.engines import named
 from pykvm.interfaces import Timer
 from pykvm.kvm.abi import ffi
 from pykvm.memory import GuestMemory
-from pykvm.net.frames import MSS, SEGMENTS, SOURCE, tcp_flow, tcp_headers
+from pykvm.net.frames import MSS, SEGMENTS, SOURCE, plain_frame, tcp_flow, tcp_headers
 from pykvm.net.vnet import Offload
 
 _RING, _BUFFERS, _COUNT = 0x10000, 0x20000, 1024
@@ -76,6 +76,16 @@ class Harness:
         self._tap.close()
         del self._card
         self._memory.close()
+
+    def filled(self, kind: str) -> Harness:
+        """Fill the ring with what ``kind`` sends."""
+        if kind == "tx-tso":
+            self.fill_requests()
+        elif kind.startswith("tx-tcp"):
+            self.fill_flow()
+        else:
+            self.fill_frames(plain_frame(int(kind.split("-")[1])))
+        return self
 
     def fill_frames(self, frame: bytes) -> None:
         """Every descriptor sends ``frame``."""

@@ -14,24 +14,19 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from pykvm.bench import network, qemu
-from pykvm.bench.exits import Lines, tsc_khz
+from pykvm.bench.cards import MERGED, Card, run
+from pykvm.bench.exits import tsc_khz
 from pykvm.bench.figures import Figure, table
 from pykvm.bench.guest import find
-from pykvm.bench.harness import Harness
-from pykvm.errors import PykvmError
-from pykvm.machine.config import Config, NicConfig
-from pykvm.machine.machine import Machine
 from pykvm.net.frames import SEGMENTS, plain_frame, tcp_flow, tcp_request
 from pykvm.net.vnet import VnetHeader
 
-MERGED = "tx-tcp-merged"  # the guest's tx-tcp on a card with coalesce=on
-KINDS = ("tx-60-64", "tx-1514-64", "tx-tcp", MERGED, "tx-tso", "tx-60-1", "tx-1514-1")
 _NAMES = {
     "tx-60-1": "60 bytes, a doorbell each",
     "tx-60-64": "60 bytes, 64 to a doorbell",
@@ -49,32 +44,40 @@ Key = tuple[str, str]  # who, kind
 class Results:
     """Microseconds per frame (per request, for TSO)."""
 
+    card: Card
     microseconds: dict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
     qemu_version: str | None = None
 
 
 def measure(
-    rounds: int, frames: int, *, with_qemu: bool = True, engine: str | None = None
+    rounds: int, frames: int, *, card: Card, with_qemu: bool = True, engine: str | None = None
 ) -> Results:
     """Run everything ``rounds`` times, interleaved, in a network of our own. Raises HostError."""
     network.enter()
-    results = Results()
-    image = find("nic.elf")
+    results = Results(card)
+    image = find(card.image)
     khz = tsc_khz()
     for _ in range(rounds):
-        for kind in KINDS:
+        for kind in card.kinds:
             add = partial(_add, results, khz, kind)
             results.microseconds["ceiling", kind].append(_ceiling(kind, frames))
-            results.microseconds["harness", kind].append(_harness(kind, frames))
-            if kind == "tx-tso":
-                cut = _harness(kind, frames // 10, offloads=False)
+            results.microseconds["harness", kind].append(_harness(card, kind, frames))
+            if kind == "tx-tso" and card.can_cut:
+                cut = _harness(card, kind, frames // 10, offloads=False)
                 results.microseconds["software", kind].append(cut)
             append = f"mode=tx kind={_of_guest(kind)} frames={frames} passes=1"
-            _pykvm(image, append, engine, partial(add, "guest"), coalesce=kind == MERGED)
+            line = partial(add, "guest")
+            with card.machine(
+                image, append, line, engine=engine, coalesce=kind == MERGED
+            ) as machine:
+                run(machine)
             if with_qemu and qemu.path():
                 results.qemu_version = qemu.version()
                 few = f"mode=tx kind={_of_guest(kind)} frames={max(frames // 10, 64)} passes=1"
-                _qemu(image, few, partial(add, "qemu"))
+                with qemu.Qemu(image, few, card.qemu_options()) as peer:
+                    for text in peer:
+                        add("qemu", text)
+                    peer.finish()
     return results
 
 
@@ -91,7 +94,8 @@ def _add(results: Results, khz: int, kind: str, who: str, line: str) -> None:
         results.microseconds[who, kind].append(microseconds)
 
 
-def _frame(kind: str) -> tuple[bytes, VnetHeader]:
+def frame_of(kind: str) -> tuple[bytes, VnetHeader]:
+    """What is sent, and the header that it is sent with."""
     if kind == "tx-tso":
         return tcp_request()
     if _of_guest(kind) == "tx-tcp":
@@ -100,47 +104,19 @@ def _frame(kind: str) -> tuple[bytes, VnetHeader]:
 
 
 def _ceiling(kind: str, frames: int) -> float:
-    frame, header = _frame(kind)
+    frame, header = frame_of(kind)
     return network.write_ceiling(frame, header, frames // (8 if kind == "tx-tso" else 1)) / 1000
 
 
-def _harness(kind: str, frames: int, *, offloads: bool = True) -> float:
-    with Harness(offloads=offloads, coalesce=kind == MERGED) as harness:
-        batch = 64
-        if kind == "tx-tso":
-            harness.fill_requests()
-            frames //= 8
-            batch = 8
-        elif _of_guest(kind) == "tx-tcp":
-            harness.fill_flow()
-        else:
-            harness.fill_frames(plain_frame(int(kind.split("-")[1])))
-            batch = int(kind.split("-")[2])
+def _harness(card: Card, kind: str, frames: int, *, offloads: bool = True) -> float:
+    batch = 1 if kind.endswith("-1") else 64
+    if kind == "tx-tso":
+        frames //= 8
+        batch = 8
+    with card.harness(kind, offloads) as harness:
         started = time.perf_counter()
         harness.send(frames, batch)
         return (time.perf_counter() - started) / frames * 1e6
-
-
-def _pykvm(
-    image: str, append: str, engine: str | None, line: Callable[[str], None], *, coalesce: bool
-) -> None:
-    nic = NicConfig(
-        model="e1000", backend=f"tap:{network.NAME}", engine=engine,
-        coalesce=coalesce and engine != "python",
-    )  # fmt: skip
-    config = Config(image=image, append=append, timeout=120, nics=(nic,))
-    with Machine(config, serial=Lines(line)) as machine:
-        outcome = machine.run()
-    if outcome.status != 1:
-        raise PykvmError(f"the bench guest ended with {outcome.status}: {outcome.reason}")
-
-
-def _qemu(image: str, append: str, line: Callable[[str], None]) -> None:
-    netdev = f"tap,id=n0,ifname={network.NAME},script=no,downscript=no"
-    with qemu.Qemu(image, append, ("-netdev", netdev, "-device", "e1000,netdev=n0")) as peer:
-        for text in peer:
-            line(text)
-        peer.finish()
 
 
 def _ratios(over: Iterable[float], under: Iterable[float]) -> Figure:
@@ -161,7 +137,13 @@ def as_dict(results: Results) -> dict[str, Any]:
         if theirs := results.microseconds.get(("qemu", kind)):
             row["x_qemu"] = _ratios(theirs, values).as_dict()
         rows.append(row)
-    return {"version": 1, "bench": "tx", "qemu": results.qemu_version, "rows": rows}
+    return {
+        "version": 1,
+        "bench": "tx",
+        "nic": results.card.model,
+        "qemu": results.qemu_version,
+        "rows": rows,
+    }
 
 
 def text(results: Results) -> str:
@@ -169,7 +151,7 @@ def text(results: Results) -> str:
     header = ["microseconds a frame", "ceiling", "harness", "of ceiling", "guest", "of ceiling"]
     header += ["qemu", "guest x qemu"]
     rows = []
-    for kind in KINDS:
+    for kind in results.card.kinds:
         ceiling, harness, guest, theirs = (
             results.microseconds.get((who, kind)) for who in ("ceiling", "harness", "guest", "qemu")
         )
@@ -185,11 +167,15 @@ def text(results: Results) -> str:
             else ["-"] * 2
         )
         rows.append(row)
-    cut, whole = (results.microseconds[who, "tx-tso"] for who in ("software", "harness"))
     peer = f"QEMU {results.qemu_version}" if results.qemu_version else "QEMU: not installed"
-    return (
-        table(header, rows)
-        + "\n\nmedian (lowest-highest) of the rounds, ratios round by round; ceiling is a bare "
-        f"writev on the same TAP; {peer}.\nA TSO request that the card has to cut itself takes "
-        f"{Figure.of(cut).text()}: {_ratios(cut, whole).median:.1f} times as long.\n"
+    notes = (
+        "\n\nmedian (lowest-highest) of the rounds, ratios round by round; ceiling is a bare "
+        f"writev on the same TAP; {peer}.\n"
     )
+    if cut := results.microseconds.get(("software", "tx-tso")):
+        times = _ratios(cut, results.microseconds["harness", "tx-tso"]).median
+        notes += (
+            "A TSO request that the card has to cut itself takes "
+            f"{Figure.of(cut).text()}: {times:.1f} times as long.\n"
+        )
+    return table(header, rows) + notes

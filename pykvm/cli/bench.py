@@ -27,7 +27,12 @@ def add(commands: Any) -> None:
     trace.add_argument("--rounds", type=values.count, default=7, metavar="N", help="default 7")
     trace.set_defaults(command=run_trace)
     tx = benches.add_parser("tx", help="frames from a guest's card to a TAP")
-    tx.add_argument("--nic", choices=("e1000",), default="e1000", help="the card (default e1000)")
+    tx.add_argument(
+        "--nic",
+        choices=("e1000", "virtio-net"),
+        default="e1000",
+        help="the card (default e1000)",
+    )
     tx.add_argument("--rounds", type=values.count, default=9, metavar="N", help="default 9")
     tx.add_argument(
         "--frames", type=values.count, default=20_000, metavar="N", help="a pass (default 20000)"
@@ -60,8 +65,12 @@ def run_trace(args: argparse.Namespace) -> int:
 
 def run_tx(args: argparse.Namespace) -> int:
     from pykvm.bench import tx
+    from pykvm.bench.cards import CARDS
 
-    results = tx.measure(args.rounds, args.frames, with_qemu=not args.no_qemu, engine=args.engine)
+    results = tx.measure(
+        args.rounds, args.frames, card=CARDS[args.nic], with_qemu=not args.no_qemu,
+        engine=args.engine,
+    )  # fmt: skip
     return _show(args, results, tx.as_dict, tx.text)
 
 
