@@ -56,7 +56,8 @@ static void writing(void)
     report(blk_flush(&blk) == BLK_OK && blk.written == 1, "flush", "is answered");
     if (report(blk.device.features & BLK_F_WRITE_ZEROES, "offer_zeroes", "WRITE_ZEROES"))
         report(blk_range(&blk, BLK_WRITE_ZEROES, 200, LARGE / BLK_SECTOR, 0) == BLK_OK &&
-                   blk_read(&blk, 200, in, LARGE) == BLK_OK && ring3_call(is_all, 0), "zeroes", "read back as such");
+                   blk_read(&blk, 200, in, LARGE) == BLK_OK && ring3_call(is_all, 0),
+                          "zeroes", "read back as such");
     if (report(blk.device.features & BLK_F_DISCARD, "offer_discard", "DISCARD"))
         report(blk_range(&blk, BLK_DISCARD, 8, LARGE / BLK_SECTOR, 0) == BLK_OK, "discard", "is answered");
 }
@@ -64,11 +65,13 @@ static void writing(void)
 static void errors(void)
 {
     report(blk_read(&blk, blk.sectors, in, BLK_SECTOR) == BLK_IOERR, "read_past", "the end: an error");
-    report(blk_read(&blk, blk.sectors - 1, in, 2 * BLK_SECTOR) == BLK_IOERR, "read_across", "the end: an error");
+    report(blk_read(&blk, blk.sectors - 1, in, 2 * BLK_SECTOR) == BLK_IOERR,
+           "read_across", "the end: an error");
     report(blk_read(&blk, ~0ull, in, BLK_SECTOR) == BLK_IOERR, "read_far", "sector 2^64 - 1: an error");
     report(blk_write(&blk, blk.sectors, out, BLK_SECTOR) == BLK_IOERR, "write_past", "the end: an error");
     report(blk_read(&blk, 0, in, 100) == BLK_IOERR, "odd", "less than a sector: an error");
-    report(blk_request(&blk, 77, 0, NULL, 0, 0) == BLK_UNSUPP, "unknown", "a request of type 77 is not supported");
+    report(blk_request(&blk, 77, 0, NULL, 0, 0) == BLK_UNSUPP,
+           "unknown", "a request of type 77 is not supported");
     report(blk_read(&blk, 0, in, BLK_SECTOR) == BLK_OK, "goes_on", "after all this it still reads");
 }
 
@@ -92,7 +95,8 @@ int main(void)
     }
     if (cmdline_get("serial", serial, sizeof serial)) {
         memset(in, 0, ID + 1);
-        report(blk_request(&blk, BLK_GET_ID, 0, in, ID, 1) == BLK_OK && strcmp((char *)in, serial) == 0, "id", "%s",
+        report(blk_request(&blk, BLK_GET_ID, 0, in, ID, 1) == BLK_OK && strcmp((char *)in, serial) == 0,
+               "id", "%s",
                (char *)in);
     }
     return report_summary();

@@ -39,8 +39,8 @@ static void set_up(void)
         u64 address;
     } rows[] = {
         {"CVE-2017-17381", 0, 0x400000},   {"size_odd", 7, 0x400000},        {"size_huge", 0x8000, 0x400000},
-        {"address_odd", 64, 0x400001},     {"address_nowhere", 64, 0xD0000000}, {"address_wraps", 64, ~0ull - 63},
-        {"address_0", 64, 0},
+        {"address_odd", 64, 0x400001},     {"address_nowhere", 64, 0xD0000000},
+        {"address_wraps", 64, ~0ull - 63}, {"address_0", 64, 0},
     };
     for (unsigned i = 0; i < ARRAY_SIZE(rows) + 1; i++) {
         bool own = i == ARRAY_SIZE(rows);
@@ -118,7 +118,8 @@ static void vectors(void)
     for (u16 queue = 0; queue < 2; queue++) {
         mmio_write16(V->common + QUEUE_SELECT, queue);
         mmio_write16(V->common + QUEUE_MSIX_VECTOR, 0x7FF);
-        report(mmio_read16(V->common + QUEUE_MSIX_VECTOR) == NO_VECTOR, "vector", "one that is not there is refused");
+        report(mmio_read16(V->common + QUEUE_MSIX_VECTOR) == NO_VECTOR,
+               "vector", "one that is not there is refused");
     }
     for (u64 at = m.pending; at < m.pending + 64; at++) {
         mmio_read8(at), mmio_read16(at), mmio_read32(at), mmio_read64(at);
@@ -140,7 +141,8 @@ static void control(void)
     hostile_start(NET_F_CTRL_VQ | NET_F_CTRL_RX | NET_F_MQ | FEATURE(60), 0);
     for (unsigned i = 0; i < 2; i++) {
         memcpy(data, &counts[i], 4);
-        report(!net_command(&victim, CLASS_MAC, MAC_TABLE_SET, data, 64, 4), "mac_table", "a count of %u is refused",
+        report(!net_command(&victim, CLASS_MAC, MAC_TABLE_SET, data, 64, 4),
+               "mac_table", "a count of %u is refused",
                counts[i]);
     }
     survived("CVE-2014-0150");

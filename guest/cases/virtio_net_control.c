@@ -17,7 +17,8 @@ static struct net net;
 static const u8 *to;
 static u16 vlan;
 static const u8 other[6] = {2, 0, 0, 0, 0, 0x99}, group[6] = {1, 0, 0x5E, 0, 0, 0x42};
-static const u8 groups[12] = {1, 0, 0x5E, 0, 0, 0x41, 1, 0, 0x5E, 0, 0, 0x42}, everybody[6] = {255, 255, 255, 255, 255, 255};
+static const u8 groups[12] = {1, 0, 0x5E, 0, 0, 0x41, 1, 0, 0x5E, 0, 0, 0x42};
+static const u8 everybody[6] = {255, 255, 255, 255, 255, 255};
 
 // Sends a frame to `to`, with a VLAN tag if `vlan` is set; does it come in?
 static u64 arrives(u64 ms)
@@ -70,7 +71,8 @@ static void address(void)
     memcpy(before, net.mac, 6);
     report(net_mac_set(&net, other), "mac_set", "is acknowledged");
     virtio_config(&net.device, NET_CONFIG_MAC, got, 6);
-    report(memcmp(got, other, 6) == 0 && comes(other) && stays_out(before), "mac_new", "the card has the new address");
+    report(memcmp(got, other, 6) == 0 && comes(other) && stays_out(before),
+           "mac_new", "the card has the new address");
     net_mac_set(&net, before);
 }
 
@@ -119,7 +121,8 @@ int main(void)
     options.wanted |= NET_F_CTRL_VLAN;
     options.wanted &= ~NET_F_MQ;
     options.pairs = 1;
-    if (report(net_open(&net, 0, &options) && net.device.features & NET_F_CTRL_VLAN, "offer_vlan", "CTRL_VLAN")) {
+    if (report(net_open(&net, 0, &options) && net.device.features & NET_F_CTRL_VLAN,
+               "offer_vlan", "CTRL_VLAN")) {
         net_rx_mode(&net, RX_PROMISCUOUS, false);
         vlans();
     }

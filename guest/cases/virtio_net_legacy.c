@@ -9,7 +9,8 @@ static struct net net;
 
 int main(void)
 {
-    static const struct net_options options = {.transport = &virtio_legacy, .wanted = NET_WANTED & ~F_ANY_LAYOUT};
+    static const struct net_options options = {.transport = &virtio_legacy,
+                                               .wanted = NET_WANTED & ~F_ANY_LAYOUT};
     const struct virtio_transport *t = &virtio_legacy;
     clock_init();
     if (!report(virtio_open(V, VIRTIO_NET, 0, t), "found", "a card for a legacy driver"))

@@ -75,7 +75,8 @@ static void queues(void)
                other == 0, "queue_addresses", "each queue has its own");
     virtio_reset(V);
     mmio_write16(V->common + QUEUE_SELECT, 0);
-    report(mmio_read32(V->common + QUEUE_DESC) == 0 && t->queue_max(V, 0) == size, "queue_reset", "gone after a reset");
+    report(mmio_read32(V->common + QUEUE_DESC) == 0 && t->queue_max(V, 0) == size,
+           "queue_reset", "gone after a reset");
 }
 
 static void configuration(const struct net_options *options)

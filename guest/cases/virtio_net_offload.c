@@ -110,7 +110,8 @@ int main(void)
     if (report(sender.device.features & NET_F_HOST_TSO4, "offer_tso", "HOST_TSO4")) {
         build(LARGE, NET_GSO_TCPV4);
         bool good = ring3_call(exchange, LARGE);
-        report(good && longest == MSS && frames == 44 && !unfinished, "segments", "%lu, of %lu bytes at most", frames,
+        report(good && longest == MSS && frames == 44 && !unfinished,
+               "segments", "%lu, of %lu bytes at most", frames,
                longest);
     }
     // A driver that takes large frames in many buffers may get it as it is, or cut.

@@ -42,7 +42,8 @@ static u64 send_asking(u64 asking)
 static bool fires(u16 queue, bool wanted)
 {
     u32 before = *count(queue), other = *count(1 - queue);
-    return ring3_call(send_asking, queue) && wait_count(count(queue), before + 1, wanted ? SOON_MS : NEVER_MS) == wanted &&
+    u32 ms = wanted ? SOON_MS : NEVER_MS;
+    return ring3_call(send_asking, queue) && wait_count(count(queue), before + 1, ms) == wanted &&
            *count(queue) == before + wanted && *count(1 - queue) == other;
 }
 
@@ -69,7 +70,8 @@ int main(void)
 
     msix_mask(&V->msix, RX + 1, true);
     report(fires(RX, false), "mask", "a masked vector does not fire");
-    report(msix_pending(&V->msix, RX + 1) && !msix_pending(&V->msix, TX + 1), "pending", "but waits, and says so");
+    report(msix_pending(&V->msix, RX + 1) && !msix_pending(&V->msix, TX + 1),
+           "pending", "but waits, and says so");
     u32 before = *count(RX);
     msix_mask(&V->msix, RX + 1, false);
     report(wait_count(count(RX), before + 1, SOON_MS) && !msix_pending(&V->msix, RX + 1), "unmask",
@@ -80,9 +82,11 @@ int main(void)
     bool silent = fires(TX, false);
     before = *count(TX);
     pci_write16(V->pci, (u8)(V->msix.capability + 2), control);
-    report(silent && wait_count(count(TX), before + 1, SOON_MS), "function_mask", "holds all of them back for a while");
+    report(silent && wait_count(count(TX), before + 1, SOON_MS),
+           "function_mask", "holds all of them back for a while");
 
-    report(vector(RX, NO_VECTOR) == NO_VECTOR && fires(RX, false), "no_vector", "a queue without one is silent");
+    report(vector(RX, NO_VECTOR) == NO_VECTOR && fires(RX, false),
+           "no_vector", "a queue without one is silent");
     report(vector(RX, 1000) == NO_VECTOR, "vector_wrong", "one that is not there is refused");
     report(vector(RX, RX + 1) == RX + 1 && fires(RX, true), "vector_again", "it may have one again");
     return report_summary();

@@ -18,7 +18,8 @@ int main(void)
         return report_summary();
     first[SIZE] = GUARD;
     u32 got = rng_read(&rng, first, SIZE), again = rng_read(&rng, second, SIZE);
-    report(got > 0 && got <= SIZE && again > 0 && again <= SIZE, "length", "one byte or more, no more than asked for");
+    report(got > 0 && got <= SIZE && again > 0 && again <= SIZE,
+           "length", "one byte or more, no more than asked for");
     unsigned set = 0;
     for (u32 i = 0; i < got && i < SIZE; i++)
         for (unsigned bit = 0; bit < 8; bit++)

@@ -9,7 +9,8 @@ enum { ENTRIES = 64, MOMENT_MS = 10 };
 
 struct net victim, witness;
 
-static bool start(struct net *net, unsigned nth, const struct virtio_transport *transport, u64 features, u32 rx_buffer)
+static bool start(struct net *net, unsigned nth, const struct virtio_transport *transport, u64 features,
+                  u32 rx_buffer)
 {
     struct net_options o = {.transport = transport, .wanted = NET_WANTED | features, .entries = ENTRIES,
                             .rx_buffer = rx_buffer};

@@ -35,7 +35,8 @@ enum { NET_GSO_NONE = 0, NET_GSO_TCPV4 = 1, NET_GSO_TCPV6 = 4, NET_GSO_ECN = 0x8
 enum { NET_PAIRS = 4, NET_ENTRIES = 1024, NET_BUFFER = 2048, NET_PARTS = 48, NET_PIECES = 20 };
 
 // What a device driver of this kit wants by default.
-#define NET_WANTED (F_RING | F_ANY_LAYOUT | NET_F_MAC | NET_F_STATUS | NET_F_CSUM | NET_F_HOST_TSO4 | NET_F_HOST_TSO6)
+#define NET_WANTED (F_RING | F_ANY_LAYOUT | NET_F_MAC | NET_F_STATUS | NET_F_CSUM | NET_F_HOST_TSO4 | \
+                    NET_F_HOST_TSO6)
 
 struct net_options {
     const struct virtio_transport *transport;

@@ -24,7 +24,8 @@ bool net_command(struct net *net, u8 class, u8 command, const void *data, u32 si
     if (!queue_add(&net->control, pieces, out, 1, 0))
         return false;
     queue_kick(&net->control);
-    return queue_wait(&net->control, 1, PATIENCE_MS) && queue_take(&net->control, &token, &length) && status == 0;
+    return queue_wait(&net->control, 1, PATIENCE_MS) && queue_take(&net->control, &token, &length) &&
+           status == 0;
 }
 
 bool net_rx_mode(struct net *net, u8 mode, bool on)
@@ -33,7 +34,10 @@ bool net_rx_mode(struct net *net, u8 mode, bool on)
     return net_command(net, CLASS_RX, mode, &value, 1, 0);
 }
 
-bool net_mac_set(struct net *net, const u8 *mac) { return net_command(net, CLASS_MAC, MAC_ADDR_SET, mac, 6, 0); }
+bool net_mac_set(struct net *net, const u8 *mac)
+{
+    return net_command(net, CLASS_MAC, MAC_ADDR_SET, mac, 6, 0);
+}
 
 bool net_mac_table(struct net *net, const u8 *unicast, u32 unicasts, const u8 *multicast, u32 multicasts)
 {
@@ -55,4 +59,7 @@ bool net_vlan(struct net *net, u16 id, bool accept)
 
 bool net_announce_ack(struct net *net) { return net_command(net, CLASS_ANNOUNCE, ANNOUNCE_ACK, NULL, 0, 0); }
 
-bool net_use_pairs(struct net *net, u16 pairs) { return net_command(net, CLASS_MQ, MQ_PAIRS_SET, &pairs, 2, 0); }
+bool net_use_pairs(struct net *net, u16 pairs)
+{
+    return net_command(net, CLASS_MQ, MQ_PAIRS_SET, &pairs, 2, 0);
+}

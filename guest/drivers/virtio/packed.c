@@ -10,9 +10,15 @@ static volatile struct packed_descriptor *ring_of(const struct queue *q)
 }
 
 static volatile struct packed_event *ours(const struct queue *q) { return (struct packed_event *)q->driver; }
-static volatile struct packed_event *theirs(const struct queue *q) { return (struct packed_event *)q->device_area; }
+static volatile struct packed_event *theirs(const struct queue *q)
+{
+    return (struct packed_event *)q->device_area;
+}
 
-static size_t bytes(u16 size) { return sizeof(struct packed_descriptor) * size + 2 * sizeof(struct packed_event); }
+static size_t bytes(u16 size)
+{
+    return sizeof(struct packed_descriptor) * size + 2 * sizeof(struct packed_event);
+}
 
 static void start(struct queue *q)
 {
@@ -43,7 +49,8 @@ static bool add(struct queue *q, const struct piece *pieces, unsigned out, unsig
     if (indirect) {
         struct packed_descriptor *table = (struct packed_descriptor *)(q->tables + (size_t)id * q->indirect);
         for (unsigned i = 0; i < n; i++)
-            table[i] = (struct packed_descriptor){pieces[i].address, pieces[i].length, 0, i >= out ? DESC_WRITE : 0};
+            table[i] = (struct packed_descriptor){pieces[i].address, pieces[i].length, 0,
+                                                  i >= out ? DESC_WRITE : 0};
         whole = (struct piece){(u64)table, (u32)(n * sizeof *table)};
         pieces = &whole;
     }

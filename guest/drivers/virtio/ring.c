@@ -7,7 +7,10 @@ static struct descriptor *table_of(const struct queue *q) { return (struct descr
 static volatile struct avail_ring *avail_of(const struct queue *q) { return (struct avail_ring *)q->driver; }
 static volatile struct used_ring *used_of(const struct queue *q) { return (struct used_ring *)q->device_area; }
 static volatile u16 *used_event(const struct queue *q) { return &avail_of(q)->heads[q->size]; }
-static volatile u16 *avail_event(const struct queue *q) { return (volatile u16 *)&used_of(q)->entries[q->size]; }
+static volatile u16 *avail_event(const struct queue *q)
+{
+    return (volatile u16 *)&used_of(q)->entries[q->size];
+}
 
 static size_t used_offset(u16 size)
 {
