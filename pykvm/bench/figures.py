@@ -39,6 +39,11 @@ class Figure:
         }
 
 
+def ratios(over: Iterable[float], under: Iterable[float]) -> Figure:
+    """``over`` by ``under``, round by round."""
+    return Figure.of(a / b for a, b in zip(over, under, strict=True))
+
+
 def user_seconds(stat: str) -> float:
     """User CPU of the process or thread whose ``/proc/.../stat`` file is given, without the time
     inside a guest, which the kernel counts as user time (proc(5): utime, guest_time)."""

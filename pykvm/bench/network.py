@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import select
 import socket
 import struct
+import time
 from pathlib import Path
 
 from pykvm.errors import HostError, PykvmError
@@ -18,8 +20,12 @@ QUEUE = 20_000
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0x400454D0
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFTXQLEN, _IFF_UP = 0x8913, 0x8914, 0x8943, 0x1
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFTXQLEN = 0x8913, 0x8914, 0x8943
+_IFF_UP = 0x1
+_PATIENCE = 5.0
 _TUN_F_CSUM_TSO = 0x1 | 0x2 | 0x4
+_SOL_PACKET, _PACKET_VNET_HDR = 263, 15
+_PLAIN = VnetHeader()
 
 
 def enter() -> None:
@@ -39,9 +45,26 @@ def enter() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         name = NAME.encode()
         fcntl.ioctl(control, _SIOCSIFTXQLEN, struct.pack("16si20x", name, QUEUE))
-        request = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sH22x", name, 0))
-        flags = struct.unpack("16xH22x", request)[0] | _IFF_UP
-        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", name, flags))
+        _set_flags(control, _flags(control) | _IFF_UP)
+
+
+def _flags(control: socket.socket) -> int:
+    request = struct.pack("16sH22x", NAME.encode(), 0)
+    flags: int = struct.unpack("16xH22x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[0]
+    return flags
+
+
+def _set_flags(control: socket.socket, flags: int) -> None:
+    fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", NAME.encode(), flags))
+
+
+def _read() -> int:
+    """Frames that whoever has opened the TAP has read so far."""
+    for line in Path("/proc/thread-self/net/dev").read_text(encoding="ascii").splitlines():
+        name, _, counts = line.partition(":")
+        if name.strip() == NAME:
+            return int(counts.split()[9])
+    raise PykvmError(f"{NAME} is gone")
 
 
 def attach() -> int:
@@ -74,11 +97,13 @@ def write_ceiling(frame: bytes, header: VnetHeader, count: int) -> float:
     return float(spent / count)
 
 
-def read_ceiling(frame: bytes, count: int) -> float:
+def read_ceiling(frame: bytes, count: int, header: VnetHeader = _PLAIN) -> float:
     """Nanoseconds per bare ``read`` of a frame that waits."""
     fd = attach()
     try:
-        fill(frame, count)
+        os.set_blocking(fd, False)
+        fcntl.ioctl(fd, _TUNSETOFFLOAD, _TUN_F_CSUM_TSO)
+        fill(frame, count, header, fd=fd)
         spent = lib.pk_floor_read(fd, count)
     finally:
         os.close(fd)
@@ -87,11 +112,21 @@ def read_ceiling(frame: bytes, count: int) -> float:
     return float(spent / count)
 
 
-def fill(frame: bytes, count: int) -> None:
-    """Put ``count`` copies of ``frame`` into the TAP's queue, from the host's side."""
+def fill(frame: bytes, count: int, header: VnetHeader = _PLAIN, *, fd: int = -1) -> None:
+    """Put ``count`` copies of ``frame`` and a few more into the TAP's queue, from the host's side;
+    ``header`` says what they still need. ``fd`` is the TAP's, if it is not read meanwhile."""
     if count > QUEUE:
         raise ValueError(f"the queue takes {QUEUE} frames")
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         wire.bind((NAME, 0))
+        whole = header.pack() + frame
+        # For a while after somebody has opened the TAP, the kernel drops everything.
+        before, deadline = _read(), time.monotonic() + _PATIENCE
+        while not (select.select([fd], [], [], 0)[0] if fd >= 0 else _read() > before):
+            if time.monotonic() > deadline:
+                raise PykvmError("the TAP takes no frames")
+            wire.send(whole)
+            time.sleep(0.001)
         for _ in range(count):
-            wire.send(frame)
+            wire.send(whole)

@@ -38,7 +38,7 @@ class Qemu:
             "-device", "isa-debug-exit,iobase=0xf4,iosize=4", *extra,
         ]  # fmt: skip
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
 
     def __enter__(self) -> Qemu:
@@ -53,6 +53,12 @@ class Qemu:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             yield line.decode(errors="replace").rstrip("\r\n")
+
+    def type(self, data: bytes) -> None:
+        """Input for the guest's serial port."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(data)
+        self._process.stdin.flush()
 
     def user_seconds(self) -> float:
         """User CPU so far, without the time inside the guest."""

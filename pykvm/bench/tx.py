@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 from pykvm.bench import network, qemu
 from pykvm.bench.cards import MERGED, Card, run
 from pykvm.bench.exits import tsc_khz
-from pykvm.bench.figures import Figure, table
+from pykvm.bench.figures import Figure, ratios, table
 from pykvm.bench.guest import find
 from pykvm.net.frames import SEGMENTS, plain_frame, tcp_flow, tcp_request
 from pykvm.net.vnet import VnetHeader
@@ -119,10 +118,6 @@ def _harness(card: Card, kind: str, frames: int, *, offloads: bool = True) -> fl
         return (time.perf_counter() - started) / frames * 1e6
 
 
-def _ratios(over: Iterable[float], under: Iterable[float]) -> Figure:
-    return Figure.of(a / b for a, b in zip(over, under, strict=True))
-
-
 def as_dict(results: Results) -> dict[str, Any]:
     """The ``--json`` form, version 1: microseconds per frame, and ratios round by round."""
     rows = []
@@ -133,9 +128,9 @@ def as_dict(results: Results) -> dict[str, Any]:
             "microseconds": Figure.of(values).as_dict(),
         }
         ceiling = results.microseconds["ceiling", kind]
-        row["of_ceiling"] = _ratios(ceiling, values).as_dict()
+        row["of_ceiling"] = ratios(ceiling, values).as_dict()
         if theirs := results.microseconds.get(("qemu", kind)):
-            row["x_qemu"] = _ratios(theirs, values).as_dict()
+            row["x_qemu"] = ratios(theirs, values).as_dict()
         rows.append(row)
     return {
         "version": 1,
@@ -159,10 +154,10 @@ def text(results: Results) -> str:
         assert harness
         assert guest
         row = [_NAMES[kind], Figure.of(ceiling).text(), Figure.of(harness).text()]
-        row += [f"{_ratios(ceiling, harness).median:.2f}", Figure.of(guest).text()]
-        row += [f"{_ratios(ceiling, guest).median:.2f}"]
+        row += [f"{ratios(ceiling, harness).median:.2f}", Figure.of(guest).text()]
+        row += [f"{ratios(ceiling, guest).median:.2f}"]
         row += (
-            [Figure.of(theirs).text(), f"{_ratios(theirs, guest).median:.1f}"]
+            [Figure.of(theirs).text(), f"{ratios(theirs, guest).median:.1f}"]
             if theirs
             else ["-"] * 2
         )
@@ -173,7 +168,7 @@ def text(results: Results) -> str:
         f"writev on the same TAP; {peer}.\n"
     )
     if cut := results.microseconds.get(("software", "tx-tso")):
-        times = _ratios(cut, results.microseconds["harness", "tx-tso"]).median
+        times = ratios(cut, results.microseconds["harness", "tx-tso"]).median
         notes += (
             "A TSO request that the card has to cut itself takes "
             f"{Figure.of(cut).text()}: {times:.1f} times as long.\n"

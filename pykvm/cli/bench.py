@@ -40,7 +40,18 @@ def add(commands: Any) -> None:
     tx.add_argument("--engine", choices=("native", "vcpu", "python"), help="what moves the frames")
     tx.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
     tx.set_defaults(command=run_tx)
-    for bench in (exits, start, trace, tx):
+    rx = benches.add_parser("rx", help="frames from a TAP to a guest's driver")
+    rx.add_argument(
+        "--nic", choices=("e1000", "virtio-net"), default="e1000",
+        help="the card (default e1000)",
+    )  # fmt: skip
+    rx.add_argument("--rounds", type=values.count, default=9, metavar="N", help="default 9")
+    rx.add_argument(
+        "--frames", type=values.count, default=18_000, metavar="N", help="a pass (default 18000)"
+    )
+    rx.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
+    rx.set_defaults(command=run_rx)
+    for bench in (exits, start, trace, tx, rx):
         bench.add_argument("--json", action="store_true", help="JSON instead of a table")
 
 
@@ -72,6 +83,14 @@ def run_tx(args: argparse.Namespace) -> int:
         engine=args.engine,
     )  # fmt: skip
     return _show(args, results, tx.as_dict, tx.text)
+
+
+def run_rx(args: argparse.Namespace) -> int:
+    from pykvm.bench import rx
+    from pykvm.bench.cards import CARDS
+
+    results = rx.measure(args.rounds, args.frames, card=CARDS[args.nic], with_qemu=not args.no_qemu)
+    return _show(args, results, rx.as_dict, rx.text)
 
 
 def _show(

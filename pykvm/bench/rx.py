@@ -1,0 +1,160 @@
+"""``pykvm bench rx``: frames from a TAP to a guest's driver, the data plane alone.
+
+    ceiling   a bare read loop on the same TAP
+    guest     a bare-metal driver in ring 3 takes them from its ring and gives the buffers back
+    qemu      QEMU's card with the same guest image and the same TAP, where it is installed
+
+The frames wait in the TAP before the clock starts, but for the ring of 256 that the card fills at
+once; of 64 KB segments too, which come whole to a driver that takes them so.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pykvm.bench import network, qemu
+from pykvm.bench.cards import Card, run
+from pykvm.bench.exits import Lines, tsc_khz
+from pykvm.bench.figures import Figure, ratios, table
+from pykvm.bench.guest import find
+from pykvm.interfaces import CharReceiver
+from pykvm.machine.machine import Machine
+from pykvm.net.frames import SEGMENTS, SOURCE, plain_frame, tcp_request
+from pykvm.net.vnet import VnetHeader
+
+KINDS = ("rx-60", "rx-1514", "rx-gso")
+_NAMES = {
+    "rx-60": "60 bytes",
+    "rx-1514": "1514 bytes",
+    "rx-gso": f"{SEGMENTS} segments of 1460 bytes in one",
+}
+_GSO_SHARE = 10  # a tenth as many of the big ones
+_PASSES = 1
+
+Key = tuple[str, str]  # who, kind
+
+
+@dataclass
+class Results:
+    """Microseconds per frame."""
+
+    card: Card
+    microseconds: dict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
+    qemu_version: str | None = None
+
+
+class _Typist(Lines):
+    """Types a byte whenever the guest is READY, after ``ready`` has been called."""
+
+    def __init__(self, on_line: Callable[[str], None], ready: Callable[[], None]) -> None:
+        super().__init__(on_line)
+        self._ready = ready
+        self._receiver: CharReceiver | None = None
+        self.machine: Machine | None = None
+
+    def connect(self, receiver: CharReceiver) -> None:
+        self._receiver = receiver
+
+    def write(self, data: bytes) -> None:
+        waiting = self._rest + data
+        super().write(data)
+        if b"READY" in waiting and b"\n" in data and self.machine is not None:
+            self._ready()
+            loop = self.machine.loop
+            loop.call_at(loop.now_ns(), self._type)
+
+    def _type(self) -> None:
+        if self._receiver is not None:
+            self._receiver.receive(b"!")
+
+
+def measure(rounds: int, frames: int, *, card: Card, with_qemu: bool = True) -> Results:
+    """Run everything ``rounds`` times, interleaved, in a network of our own. Raises HostError."""
+    network.enter()
+    results = Results(card)
+    image = find(card.image)
+    khz = tsc_khz()
+    for _ in range(rounds):
+        for kind in KINDS:
+            if kind == "rx-gso" and card.can_cut:
+                continue  # a card that cuts for itself takes no segments whole
+            count = frames // _GSO_SHARE if kind == "rx-gso" else frames
+            frame, header = _frame(kind)
+            fill = partial(network.fill, frame, count, header)
+            results.microseconds["ceiling", kind].append(
+                network.read_ceiling(frame, count, header) / 1000
+            )
+            append = f"mode=rx frames={count} passes={_PASSES} entries=256 {_ASKS[kind]}"
+            add = partial(_add, results, khz, kind)
+            serial = _Typist(partial(add, "guest"), fill)
+            with card.machine(image, append, lambda line: None, serial=serial) as machine:
+                serial.machine = machine
+                run(machine)
+            if with_qemu and qemu.path():
+                results.qemu_version = qemu.version()
+                with qemu.Qemu(image, append, card.qemu_options()) as peer:
+                    for line in peer:
+                        add("qemu", line)
+                        if line == "READY":
+                            fill()
+                            peer.type(b"!")
+                    peer.finish()
+    return results
+
+
+_ASKS = {"rx-60": "kind=rx-merge", "rx-1514": "kind=rx-merge", "rx-gso": "kind=rx-merge tso=1"}
+
+
+def _frame(kind: str) -> tuple[bytes, VnetHeader]:
+    """To the card's own address."""
+    if kind == "rx-gso":
+        frame, header = tcp_request()
+        return SOURCE + frame[6:], header
+    return SOURCE + plain_frame(int(kind.split("-")[1]))[6:], VnetHeader()
+
+
+def _add(results: Results, khz: int, kind: str, who: str, line: str) -> None:
+    words = line.split()
+    if len(words) == 4 and words[0] == "BENCH":
+        microseconds = int(words[3]) / int(words[2]) * 1000 / khz
+        results.microseconds[who, kind].append(microseconds)
+
+
+def as_dict(results: Results) -> dict[str, Any]:
+    """The ``--json`` form, version 1: microseconds per frame, and ratios round by round."""
+    rows = []
+    for (who, kind), values in results.microseconds.items():
+        row: dict[str, Any] = {
+            "who": who, "kind": kind, "microseconds": Figure.of(values).as_dict(),
+            "of_ceiling": ratios(results.microseconds["ceiling", kind], values).as_dict(),
+        }  # fmt: skip
+        if theirs := results.microseconds.get(("qemu", kind)):
+            row["x_qemu"] = ratios(theirs, values).as_dict()
+        rows.append(row)
+    peers = {"nic": results.card.model, "qemu": results.qemu_version}
+    return {"version": 1, "bench": "rx", **peers, "rows": rows}
+
+
+def text(results: Results) -> str:
+    """The table for people."""
+    header = ["microseconds a frame", "ceiling", "guest", "of ceiling", "qemu", "guest x qemu"]
+    rows = []
+    for kind in KINDS:
+        ceiling, guest, theirs = (
+            results.microseconds.get((who, kind)) for who in ("ceiling", "guest", "qemu")
+        )
+        if not ceiling or not guest:
+            continue
+        row: list[str] = [_NAMES[kind], Figure.of(ceiling).text(), Figure.of(guest).text()]
+        row += [f"{ratios(ceiling, guest).median:.2f}"]
+        row += [Figure.of(theirs).text(), f"{ratios(theirs, guest).median:.2f}"] if theirs else []
+        rows.append(row + ["-"] * (len(header) - len(row)))
+    peer = f"QEMU {results.qemu_version}" if results.qemu_version else "QEMU: not installed"
+    return table(header, rows) + (
+        "\n\nmedian (lowest-highest) of the rounds, ratios round by round; ceiling is a bare read "
+        f"on the same TAP; {peer}.\n"
+    )
