@@ -468,6 +468,7 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
     }
     struct frame frame;
     take_up(card, &frame);
+    frame.first = at; /* what came before was written back */
     uint32_t waiting = 0; /* frames that were sent, and not written back yet */
     while (at != tail && report->work < most) {
         uint8_t raw[DESCRIPTOR]; /* a copy: the guest may change its mind meanwhile */

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pykvm.net.coalesce import coalesce
 from pykvm.net.vnet import NEEDS_CSUM, SIZE, VnetHeader
-from tests.contract.test_e1000_engines import Side, finished
+from tests.contract.test_e1000_engines import Side, descriptor, descriptors, finished
 from tests.contract.test_e1000_thread import PATIENCE, ring
 from tests.support.flows import Flow, cut, finish, traffic
 from tests.unit.e1000.conftest import EOP, IC, RS, TSE, TX_BUFFERS, VLE
@@ -78,6 +78,61 @@ def test_c_merges_what_the_reference_merges(frames, batch, pieces):
     finally:
         for side in sides:
             side.close()
+
+
+def explains(merged, plain):
+    """Every message is one of ``plain``, or becomes the next few of them by segmentation."""
+    at = 0
+    for sent in merged:
+        if plain[at : at + 1] == [sent]:
+            at += 1
+            continue
+        parts = cut(*sent)
+        assert parts == [finish(*each) for each in plain[at : at + len(parts)]]
+        at += len(parts)
+    assert at == len(plain)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps=st.lists(st.one_of(st.none(), st.none(), descriptors), min_size=1, max_size=60),
+       batch=st.integers(1, 60), psp=st.booleans(), vme=st.booleans())  # fmt: skip
+def test_a_flow_among_anything_else_comes_out_in_order(steps, batch, psp, vme):
+    sides = [Side(native=True, coalesce=on) for on in (True, False)]
+    try:
+        for side in sides:
+            bench, flow = side.bench, Flow(payload=700)
+            bench.start(tx=RING, tctl=0x2 | (0x8 if psp else 0))
+            bench.write("CTRL", bench.read("CTRL") | (1 << 30 if vme else 0))
+            for n, step in enumerate(steps):
+                if step is None:
+                    queue(side, *flow.next(), TX_BUFFERS + 0x8000 + n * 1024)
+                else:
+                    bench.put(descriptor(step[0], *step[1:]))
+                if n % batch == batch - 1 or n == len(steps) - 1:
+                    bench.kick()
+        messages = [
+            list(zip(c.headers, c.sent, strict=True)) for c in (s.bench.cable for s in sides)
+        ]
+        explains(*messages)
+        merging, plain = sides
+        assert merging.memory.read(0, 1 << 20) == plain.memory.read(0, 1 << 20)
+        assert dict(merging.bench.card.state()) == dict(plain.bench.card.state())
+    finally:
+        for side in sides:
+            side.close()
+
+
+def test_a_frame_begun_with_an_empty_descriptor_in_an_earlier_doorbell_is_merged_as_any(pair):
+    for side in pair:
+        flow = Flow(payload=1000)
+        for n in range(40):
+            at = TX_BUFFERS + n * 2048
+            if n % 20 == 0:
+                side.bench.data(None, RS, length=0)
+                side.kick()
+            queue(side, *flow.next(), at)
+        side.kick()
+    unseen(*pair)
 
 
 def test_a_frame_rung_in_bit_by_bit_keeps_its_place(pair):
