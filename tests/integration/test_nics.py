@@ -88,7 +88,7 @@ def test_the_trace_names_registers_descriptors_frames_and_interrupts():
         ("e1000,backend=smoke", "it takes null"),
         ("e1000,mac=1:2:3", "unicast MAC"),
         ("e1000,mac=ff:ff:ff:ff:ff:ff", "unicast MAC"),
-        ("e1000,colour=red", "backend=B"),
+        ("e1000,colour=red", "e1000 takes backend="),
         ("e1000,mac=02:00:00:00:00:07,mac=02:00:00:00:00:08", "twice"),
     ],
 )
