@@ -75,7 +75,7 @@ class Type(Protocol):
 
     def pause(self) -> Callable[[], None]:
         """Let nothing move by itself until the returned function is called; by then memory, DMA and
-        interrupts may be reached otherwise than before."""
+        interrupts may be reached otherwise than before. What was popped is used, or unpopped."""
 
     def state(self) -> dict[str, Any]:
         """What the guest could observe beyond status, features and queues."""

@@ -173,8 +173,9 @@ class VirtioPci:
             self.device.wires.close()
 
     def state(self) -> State:
+        device = self.device.state()  # first: finishing something may interrupt
         return {
-            "version": 1, "config": self.config.state(), "device": self.device.state(),
+            "version": 1, "config": self.config.state(), "device": device,
             "isr": self.interrupts.isr,
             "windows": {index: window.state() for index, window in self.windows.items()},
         }  # fmt: skip
