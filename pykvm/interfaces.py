@@ -118,6 +118,34 @@ class CharBackend(Protocol):
         """Flush what can be flushed, restore the terminal, close what was opened. Idempotent."""
 
 
+class DiskBackend(Protocol):
+    """Where a disk's bytes are on the host: a file, a block device. The machine's lock is not held
+    around I/O: it comes from several threads at once, waits for the host, and raises OSError."""
+
+    size: int
+    """Bytes, whole sectors of 512."""
+    readonly: bool
+
+    def read(self, pieces: Sequence[memoryview], offset: int) -> None:
+        """Fill ``pieces``, in order, with the bytes from ``offset`` on."""
+
+    def write(self, pieces: Sequence[memoryview], offset: int, *, stable: bool) -> None:
+        """Store ``pieces``, in order, from ``offset`` on; if ``stable``, a crash of the host does
+        not lose them once this returns."""
+
+    def flush(self) -> None:
+        """Make all writes stable that returned before the call."""
+
+    def discard(self, offset: int, length: int) -> None:
+        """What is there is of no use any more."""
+
+    def zero(self, offset: int, length: int, *, unmap: bool, stable: bool) -> None:
+        """Make it read as zeroes; ``unmap`` allows to give the space back."""
+
+    def close(self) -> None:
+        """Give everything back. Idempotent; no I/O is under way."""
+
+
 class Timer(Protocol):
     """A pending call of ``EventLoop.call_at``."""
 

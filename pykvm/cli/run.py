@@ -58,6 +58,10 @@ def add(commands: Any) -> None:
         help="a network card (e1000) and where its frames go: null, loopback, tap, tap:NAME, "
         "passt, socket:PATH, python:MODULE:OBJECT",
     )  # fmt: skip
+    p.add_argument(
+        "--disk", metavar="FILE[,readonly=on][,serial=S]", action="append", default=[],
+        help="a virtio disk: a raw file, or a block device of the host",
+    )  # fmt: skip
     p.add_argument("--rng", action="store_true", help="random numbers by virtio")
     p.add_argument(
         "--serial", metavar="WHERE", default="stdio", help="stdio, null, pty or file:PATH"
@@ -78,7 +82,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """The command. Returns the exit status; raises PykvmError for what ends as one line."""
     from pykvm.boot.plan import Mode
-    from pykvm.machine.config import Config, NicConfig
+    from pykvm.machine.config import Config, DiskConfig, NicConfig
     from pykvm.machine.machine import Machine
     from pykvm.trace.recorder import Tracer
     from pykvm.trace.stats import Statistics
@@ -95,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
         serial=args.serial,
         timeout=args.timeout,
         nics=tuple(NicConfig.parse(text) for text in args.nic),
+        disks=tuple(DiskConfig.parse(text) for text in args.disk),
         rng=args.rng,
     )
     with ExitStack() as stack:

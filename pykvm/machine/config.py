@@ -24,6 +24,7 @@ ENGINES = {"e1000": ("native", "vcpu", "python"), "virtio-net": ("native", "pyth
 TRANSPORTS = ("transitional", "legacy", "modern")
 MAX_QUEUES = 8
 MIN_MTU, MAX_MTU = 68, 65535
+MAX_DISKS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,51 @@ def _mac(text: str) -> bytes:
     return mac
 
 
+def _options(flag: str, words: list[str], takes: str) -> dict[str, str]:
+    """``key=value`` words, each of the keys in ``takes`` (``"readonly=on,serial=S"``) once at most;
+    raises UsageError."""
+    keys = [word.partition("=")[0] for word in takes.split(",")]
+    values: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in keys or not value:
+            raise UsageError(f"{flag}: {word!r}; it takes {takes.replace(',', ', ')}")
+        if key in values:
+            raise UsageError(f"{flag}: {key} is given twice")
+        values[key] = value
+    if values.setdefault("transport", "transitional") not in TRANSPORTS:
+        raise UsageError(
+            f"{flag}: no transport {values['transport']!r}; it takes {', '.join(TRANSPORTS)}"
+        )
+    return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskConfig:
+    """One disk: a file or block device of the host. ``serial`` None is one of pykvm's own."""
+
+    path: str
+    readonly: bool = False
+    serial: str | None = None
+    transport: str = "transitional"
+
+    @classmethod
+    def parse(cls, text: str) -> DiskConfig:
+        """``FILE,readonly=on,serial=S,transport=T``; raises UsageError."""
+        path, *words = text.split(",")
+        values = _options("--disk", words, "readonly=on,serial=S,transport=T")
+        serial, readonly = values.get("serial"), values.get("readonly", "off")
+        if not path:
+            raise UsageError("--disk: it takes FILE,readonly=on,serial=S")
+        if readonly not in ("on", "off"):
+            raise UsageError(f"--disk: readonly={readonly}; it takes on and off")
+        if serial is not None and (len(serial) > 20 or not serial.isascii()):
+            raise UsageError(f"--disk: serial={serial}; it takes up to 20 ASCII characters")
+        return cls(
+            path=path, readonly=readonly == "on", serial=serial, transport=values["transport"]
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """One machine. ``mode`` None means auto; sizes are bytes, ``timeout`` seconds.
@@ -123,6 +169,7 @@ class Config:
     timeout: float | None = None
     nics: tuple[NicConfig, ...] = ()
     rng: bool = False
+    disks: tuple[DiskConfig, ...] = ()
 
     def __post_init__(self) -> None:
         if not MIN_MEMORY <= self.memory <= MAX_MEMORY:
@@ -136,5 +183,7 @@ class Config:
             raise UsageError(f"--cpus: {self.cpus}; it takes from 1 to {MAX_CPUS}")
         if len(self.nics) > MAX_NICS:
             raise UsageError(f"--nic: {len(self.nics)} cards; it takes at most {MAX_NICS}")
+        if len(self.disks) > MAX_DISKS:
+            raise UsageError(f"--disk: {len(self.disks)} disks; it takes at most {MAX_DISKS}")
         if self.timeout is not None and not 0 < self.timeout < 1e9:
             raise UsageError(f"--timeout: {self.timeout:g}; it takes seconds above 0")

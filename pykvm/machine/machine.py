@@ -146,13 +146,17 @@ class Machine:
         """The PCI bus, and a card for each option that asks for one."""
         self.pci = PciBus(self.board, self.board.bridge, self.publish_map)
         config = self.config
-        if not (config.nics or config.rng):
+        if not (config.nics or config.disks or config.rng):
             return
         self.vm.set_level_triggered(INTX_GSIS)
         if config.nics:
             from pykvm.machine.nics import plug_nics
 
             plug_nics(self, stack)
+        if config.disks:
+            from pykvm.machine.disks import plug_disks
+
+            plug_disks(self, stack)
         if config.rng:
             from pykvm.devices.virtio.rng import Rng
             from pykvm.machine.virtio import plug
