@@ -58,13 +58,14 @@ class Interrupts:
         return value
 
     def update(self) -> None:
-        """COMMAND or the MSI-X capability changed."""
+        """COMMAND or the MSI-X capability changed, or a state was restored."""
+        self._pin.set(bool(self.isr) and not self._msix.enabled)
         self._pin.update()
         self._msix.release()
 
     def restore(self, isr: int) -> None:
         self.isr = isr
-        self._pin.set(bool(isr))
+        self._pin.set(bool(isr) and not self._msix.enabled)
 
 
 class NativeInterrupts:
@@ -75,7 +76,7 @@ class NativeInterrupts:
         self._line = line  # keeps line.native alive
         self._msix = msix
         self.native: Any = ffi.gc(lib.pk_isr_new(line.native), lib.pk_isr_free)
-        config.pending = lambda: bool(self.isr)
+        config.pending = lambda: bool(self.isr) and not msix.enabled
 
     @property
     def isr(self) -> int:
@@ -92,7 +93,8 @@ class NativeInterrupts:
         return int(lib.pk_isr_read(self.native))
 
     def update(self) -> None:
-        lib.pk_isr_disable(self.native, self._config.may("INTX_DIS"))
+        silent = self._config.may("INTX_DIS") or self._msix.enabled
+        lib.pk_isr_disable(self.native, silent)
         self._msix.release()
 
     def restore(self, isr: int) -> None:
