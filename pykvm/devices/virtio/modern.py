@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pykvm.devices.simple import SimpleDevice
 from pykvm.devices.virtio import registers as r
+from pykvm.devices.virtio.features import Ring as Feature
 from pykvm.devices.virtio.queue import Queue
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class ModernWindow(SimpleDevice):
                 queue.vector = self._function.vector(value)
             case "QUEUE_ENABLE" if value == 1:
                 self._device.enable(queue)
-            case "QUEUE_RESET" if value == 1:
+            case "QUEUE_RESET" if value == 1 and self._device.has(Feature.RING_RESET):
                 self._device.reset_queue(queue)
             case _ if name in _ADDRESSES:
                 attribute, high = _ADDRESSES[name]
