@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntFlag
+from functools import partial
 from typing import Any, Protocol
 
 from pykvm.devices.pci.dma import BusMaster
@@ -109,6 +110,7 @@ class VirtioDevice:
         self.status = Status(0)
         self.config_vector = NO_VECTOR
         self.generation = 0
+        self._turns: set[int] = set()  # queues that are served again when others had their turn
         kind.attach(self)
 
     def tell(self, what: str, details: dict[str, Any]) -> None:
@@ -224,7 +226,13 @@ class VirtioDevice:
                 ring.push(chain, written)
         self.flush(queue)
         # The guest offers as fast as it is served: let others have their turn.
-        self.loop.call_at(self.loop.now_ns(), lambda: self.kick(queue.index))
+        if queue.index not in self._turns:
+            self._turns.add(queue.index)
+            self.loop.call_at(self.loop.now_ns(), partial(self._turn, queue.index))
+
+    def _turn(self, index: int) -> None:
+        self._turns.discard(index)
+        self.kick(index)
 
     def flush(self, queue: Queue) -> None:
         """Show the driver what was pushed, with an interrupt if it wants one."""
