@@ -161,12 +161,15 @@ class VirtioDevice:
             for queue in self.queues:
                 if queue.enabled:
                     self._make_ring(queue)
-            self.type.start()
-            for queue in self.queues:  # what was offered before may have come without a kick
-                if queue.ring is not None:
-                    self.type.kicked(queue)
+            self._run()
         except DeviceError as error:
             self.broke(error)
+
+    def _run(self) -> None:
+        self.type.start()
+        for queue in self.queues:  # what was offered before may have come without a kick
+            if queue.ring is not None:
+                self.type.kicked(queue)
 
     def _make_ring(self, queue: Queue) -> None:
         make = PackedRing if self.has(Feature.RING_PACKED) else SplitRing
@@ -290,10 +293,14 @@ class VirtioDevice:
         for queue, saved in zip(self.queues, state["queues"], strict=True):
             queue.ring = None
             queue.restore(saved)
-        if self.live:
+        if not self.live:
+            return
+        try:
             for queue, saved in zip(self.queues, state["queues"], strict=True):
                 if queue.enabled:
                     self._make_ring(queue)
                     if queue.ring is not None and saved["ring"] is not None:
                         queue.ring.restore(saved["ring"])
-            self.type.start()
+            self._run()
+        except DeviceError as error:
+            self.broke(error)
