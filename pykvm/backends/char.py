@@ -1,4 +1,4 @@
-"""Character backends by name: what ``--serial`` takes."""
+"""Character backends by name: what ``--serial`` and ``--console`` take."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ def open_char_backend(
     loop: EventLoop,
     actions: Mapping[str, Callable[[], None]],
     say: Callable[[str], None],
+    *,
+    option: str = "--serial",
 ) -> CharBackend:
     """Open ``stdio``, ``null``, ``pty`` or ``file:PATH``.
 
-    ``actions`` are what the user's keys behind Ctrl-A do; ``say`` tells the user something.
+    ``actions`` are what the user's keys behind Ctrl-A do; ``say`` tells the user something,
+    ``option`` is where the name comes from.
     Raises UsageError for another name, HostError when the host cannot open it.
     """
     kind, _, argument = spec.partition(":")
@@ -31,9 +34,9 @@ def open_char_backend(
     if spec == "pty":
         from pykvm.backends.char_pty import PtyBackend
 
-        return PtyBackend(loop, say)
+        return PtyBackend(loop, say, option)
     if kind == "file" and argument:
         from pykvm.backends.char_file import FileBackend
 
-        return FileBackend(argument)
-    raise UsageError(f"--serial: {spec!r}; it takes stdio, null, pty or file:PATH")
+        return FileBackend(argument, option)
+    raise UsageError(f"{option}: {spec!r}; it takes stdio, null, pty or file:PATH")

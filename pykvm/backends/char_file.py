@@ -11,12 +11,12 @@ from pykvm.interfaces import CharReceiver
 class FileBackend:
     """``file:PATH``: the file is made or emptied. Raises HostError when it cannot be."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, option: str = "--serial") -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
             self._fd = os.open(path, flags, 0o666)
         except OSError as e:
-            raise HostError(f"--serial file:{path}: cannot write it: {e.strerror}") from e
+            raise HostError(f"{option} file:{path}: cannot write it: {e.strerror}") from e
 
     def connect(self, receiver: CharReceiver) -> None:
         """There is no input to deliver."""

@@ -1,4 +1,4 @@
-"""A pseudo-terminal: the guest's serial port for another program (``screen /dev/pts/7``).
+"""A pseudo-terminal: the guest's port or console for another program (``screen /dev/pts/7``).
 
 While nobody has it open, output is dropped, as on a serial cable with nothing at the other end.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from pykvm.backends.patient import PatientWriter
 from pykvm.errors import HostError
-from pykvm.interfaces import CharReceiver, EventLoop
+from pykvm.interfaces import CharReceiver, EventLoop, Timer
 
 _LOOK_AGAIN_NS = 100_000_000
 
@@ -22,12 +22,15 @@ _LOOK_AGAIN_NS = 100_000_000
 class PtyBackend:
     """Opens a pty and says its name. Raises HostError when the host has none left."""
 
-    def __init__(self, loop: EventLoop, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, loop: EventLoop, say: Callable[[str], None], option: str = "--serial"
+    ) -> None:
         self._loop = loop
+        self._again: Timer | None = None
         try:
             self._fd, far = pty.openpty()
         except OSError as e:
-            raise HostError(f"--serial pty: {e.strerror}") from e
+            raise HostError(f"{option} pty: {e.strerror}") from e
         tty.setraw(far)
         self.path = os.ttyname(far)
         os.close(far)
@@ -35,7 +38,7 @@ class PtyBackend:
         self._writer = PatientWriter(self._fd)
         self._receiver: CharReceiver | None = None
         self._closed = False
-        say(f"serial port at {self.path}")
+        say(f"{'serial port' if option == '--serial' else option[2:]} at {self.path}")
 
     def _connected(self) -> bool:
         """Whether the far side is open; without it the near side is hung up."""
@@ -59,7 +62,9 @@ class PtyBackend:
             self._loop.add_reader(self._fd, self._readable)
         else:  # a hung-up pty is "readable" for ever: look again later instead
             self._loop.remove_reader(self._fd)
-            self._loop.call_at(self._loop.now_ns() + _LOOK_AGAIN_NS, self.resume)
+            if self._again is not None:
+                self._again.cancel()  # a guest may make us come here as often as it likes
+            self._again = self._loop.call_at(self._loop.now_ns() + _LOOK_AGAIN_NS, self.resume)
 
     def _readable(self) -> None:
         room = self._receiver.room() if self._receiver else 0

@@ -62,6 +62,9 @@ def add(commands: Any) -> None:
         "--disk", metavar="FILE[,readonly=on][,serial=S]", action="append", default=[],
         help="a virtio disk: a raw file, or a block device of the host",
     )  # fmt: skip
+    p.add_argument(
+        "--console", metavar="WHERE", help="a virtio console: stdio, null, pty or file:PATH"
+    )
     p.add_argument("--rng", action="store_true", help="random numbers by virtio")
     p.add_argument(
         "--serial", metavar="WHERE", default="stdio", help="stdio, null, pty or file:PATH"
@@ -100,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         timeout=args.timeout,
         nics=tuple(NicConfig.parse(text) for text in args.nic),
         disks=tuple(DiskConfig.parse(text) for text in args.disk),
+        console=args.console,
         rng=args.rng,
     )
     with ExitStack() as stack:
@@ -162,6 +166,7 @@ def _signals(machine: Machine) -> Iterator[list[int]]:
         machine.stop(Outcome(signal.Signals(number).name, status=130))
 
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: machine.resized())
     try:
         yield caught
     finally:

@@ -170,6 +170,7 @@ class Config:
     nics: tuple[NicConfig, ...] = ()
     rng: bool = False
     disks: tuple[DiskConfig, ...] = ()
+    console: str | None = None
 
     def __post_init__(self) -> None:
         if not MIN_MEMORY <= self.memory <= MAX_MEMORY:
@@ -183,6 +184,11 @@ class Config:
             raise UsageError(f"--cpus: {self.cpus}; it takes from 1 to {MAX_CPUS}")
         if len(self.nics) > MAX_NICS:
             raise UsageError(f"--nic: {len(self.nics)} cards; it takes at most {MAX_NICS}")
+        if self.console == self.serial == "stdio":
+            raise UsageError(
+                "--console stdio: the serial port has the terminal; give that --serial null, pty "
+                "or file:PATH"
+            )
         if len(self.disks) > MAX_DISKS:
             raise UsageError(f"--disk: {len(self.disks)} disks; it takes at most {MAX_DISKS}")
         if self.timeout is not None and not 0 < self.timeout < 1e9:

@@ -71,6 +71,9 @@ class Machine:
         self.outcome: Outcome | None = None
         self.threads: list[VcpuThread] = []
         self.cards: list[NetworkCard] = []
+        self.terminals: list[CharBackend] = []
+        self.resized: Callable[[], None] = lambda: None
+        """The user's terminal has another size; also from a signal handler."""
         self._plugged = True
         self._blamed: set[str] = set()
         self._gsis: dict[int, Gsi] = {}
@@ -101,10 +104,10 @@ class Machine:
         self.kicks = IoeventfdKicks(self.vm)
         self.loop = EpollLoop(self.lock, on_error=self._bug)
         stack.callback(self.loop.stop)
-        if serial is None:
-            keys = {"x": self._quit, "n": self._toggle_cables}
-            serial = open_char_backend(config.serial, self.loop, keys, self.say)
-        self.serial = serial
+        self.serial = (
+            serial if serial is not None else self.open_terminal("--serial", config.serial)
+        )
+        self.terminals.append(self.serial)
         stack.callback(self.serial.close)
         self.board = board.pc(
             self,
@@ -146,7 +149,7 @@ class Machine:
         """The PCI bus, and a card for each option that asks for one."""
         self.pci = PciBus(self.board, self.board.bridge, self.publish_map)
         config = self.config
-        if not (config.nics or config.disks or config.rng):
+        if not (config.nics or config.disks or config.console or config.rng):
             return
         self.vm.set_level_triggered(INTX_GSIS)
         if config.nics:
@@ -157,6 +160,10 @@ class Machine:
             from pykvm.machine.disks import plug_disks
 
             plug_disks(self, stack)
+        if config.console is not None:
+            from pykvm.machine.console import plug_console
+
+            plug_console(self, stack, config.console)
         if config.rng:
             from pykvm.devices.virtio.rng import Rng
             from pykvm.machine.virtio import plug
@@ -212,7 +219,8 @@ class Machine:
             self._wait(watch, deadline)
         finally:
             self.stop(Outcome("interrupted", status=130))
-            self.serial.close()
+            for terminal in self.terminals:
+                terminal.close()
             for thread in self.threads:
                 thread.join()
             self.loop.stop()
@@ -256,6 +264,11 @@ class Machine:
 
             traced_line(self, self.tracer, device, line)
         return line
+
+    def open_terminal(self, option: str, where: str) -> CharBackend:
+        """What ``option`` names as the place of a terminal. Raises UsageError, HostError."""
+        keys = {"x": self._quit, "n": self._toggle_cables}
+        return open_char_backend(where, self.loop, keys, self.say, option=option)
 
     def guest_exit(self, status: int) -> None:
         self.stop(Outcome("the guest exited", status=status))

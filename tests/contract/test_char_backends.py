@@ -15,6 +15,7 @@ from pykvm.backends.char_pty import PtyBackend
 from pykvm.backends.char_stdio import StdioBackend
 from pykvm.errors import HostError, UsageError
 from pykvm.eventloop import EpollLoop
+from tests.support.fakes import Clock
 
 DATA = bytes(range(256)) * 40
 
@@ -230,3 +231,25 @@ def test_an_unknown_name_is_refused_with_what_there_is(loop, spec):
 def test_a_file_that_cannot_be_written_is_a_host_error(loop):
     with pytest.raises(HostError, match="cannot write"):
         open_char_backend("file:/nonexistent/x", loop, {}, print)
+
+
+def test_a_pty_that_nobody_opens_keeps_one_timer_however_often_it_is_resumed():
+    loop = Clock()
+    backend = PtyBackend(loop, lambda line: None)
+    backend.connect(Port())
+    for _ in range(100):
+        backend.resume()
+        loop.advance(1_000_000)
+    assert len(loop.live()) == 1
+    backend.close()
+
+
+def test_messages_name_the_option():
+    loop = Clock()
+    said = []
+    with pytest.raises(UsageError, match=r"^--console"):
+        open_char_backend("telegraph", loop, {}, said.append, option="--console")
+    with pytest.raises(HostError, match=r"^--console"):
+        open_char_backend("file:/nonexistent/x", loop, {}, said.append, option="--console")
+    open_char_backend("pty", loop, {}, said.append, option="--console").close()
+    assert said[0].startswith("console at /dev/pts/")
