@@ -99,6 +99,7 @@ def test_numbers_are_little_endian_and_cut_to_their_width(memory, bits):
 
 
 def test_fill_covers_exactly_the_range(memory):
+    memory.fill(0, 0x4000)  # other tests leave something here
     memory.fill(0x1000, 0x1800, 0xAA)
     assert memory.read(0x0FFF, 1) + memory.read(0x2800, 1) == b"\0\0"
     assert memory.read(0x1000, 0x1800) == b"\xaa" * 0x1800
