@@ -703,12 +703,10 @@ def test_cve_2017_17381_a_split_queue_of_an_odd_size_breaks_the_device(driver):
     assert driver.status & NEEDS_RESET
 
 
-@pytest.mark.parametrize("window", [IO := 0xC000, MMIO := 0xE000_0000, LAPIC := 0xFEE0_0000])
+@pytest.mark.parametrize("window", [0xE000_0000, 0xFEC0_0000, 0xFEE0_0000])
 @pytest.mark.parametrize("write", [False, True])
 def test_cve_2024_3446_a_buffer_in_a_devices_own_registers_breaks_the_device(driver, window, write):
     driver.start()
-    if window == IO:
-        window = MEMORY + 0xC000  # a port has no address; beyond RAM is as near as it gets
     driver.offer(0, (window, 16, write))
     assert driver.status & NEEDS_RESET
 
