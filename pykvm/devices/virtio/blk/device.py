@@ -21,7 +21,7 @@ from pykvm.devices.virtio.blk.request import (
     Refused,
     Request,
     Status,
-)  # fmt: skip
+)
 from pykvm.devices.virtio.blk.workers import Workers
 from pykvm.devices.virtio.device import VirtioDevice
 from pykvm.devices.virtio.features import Ring
