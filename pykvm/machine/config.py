@@ -43,7 +43,7 @@ class NicConfig:
     coalesce: bool = False
     transport: str = "transitional"
     queues: int = 1
-    packed: bool = True
+    packed: bool = False
     mtu: int = 1500
     poll: bool = True
 
