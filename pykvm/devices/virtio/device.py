@@ -274,6 +274,9 @@ class VirtioDevice:
     def rewired(self) -> None:
         """DMA was allowed or forbidden, or interrupts go another way."""
         self.type.pause()()
+        if self.dma.allowed:
+            for queue in self.queues:  # kicks that came while it was not
+                self.kick(queue.index)
 
     def state(self) -> dict[str, Any]:
         resume = self.type.pause()
