@@ -14,7 +14,8 @@ enum {
     TURN = 64,               /* frames either way before the other way is looked at */
     ETHERNET = 14,
     LOOKED_AT = 16,          /* bytes of a frame that the filters want */
-    NUM_BUFFERS_AT = 10,     /* in the header (5.1.6) */
+    HEADER = 12,             /* bytes of the longer header (5.1.6) */
+    GSO_TYPE_AT = 1, GSO_ECN = 0x80, NUM_BUFFERS_AT = 10,
     RETRY_NS = 100000000,    /* how long a TAP that fails is left alone */
 };
 
@@ -30,9 +31,10 @@ struct pk_vnet_work {
     uint32_t ahead;
     struct pk_chain chains[PK_VNET_AHEAD];
     uint32_t pieces_used;
-    struct pk_piece pieces[2 * PK_VQ_MAX_PIECES + 1]; /* one more for what does not fit */
+    struct pk_piece pieces[2 * PK_VQ_MAX_PIECES];
     struct pk_piece out[PK_VQ_MAX_PIECES];
-    uint8_t scratch[64];
+    uint8_t scratch;         /* where the byte goes that does not fit */
+    uint8_t bounce[HEADER + PK_VNET_FRAME + 1];
 };
 
 static const struct iovec *as_iovec(const struct pk_piece *pieces)
@@ -112,7 +114,8 @@ static void publish(struct pk_vq *vq, struct pk_call *call)
  * gone. */
 static void send(struct pk_vnet *net, const struct pk_chain *chain, const struct pk_piece *pieces)
 {
-    if (chain->out_bytes < net->header + (uint64_t)ETHERNET || !net->link) {
+    if (chain->out_bytes < net->header + (uint64_t)ETHERNET ||
+        chain->out_bytes > net->header + (uint64_t)PK_VNET_FRAME || !net->link) {
         net->dropped++;
         return;
     }
@@ -160,15 +163,13 @@ static uint64_t room(const struct pk_vnet_work *work)
     return bytes;
 }
 
-/* Have buffers for the longest frame, as far as the driver offers them; false: none at all. A chain with
- * no room for a frame is used up at once. */
+/* Have buffers for the longest frame, as far as the driver offers them; false: none at all. */
 static bool prepare(struct pk_vnet *net)
 {
     struct pk_vnet_work *work = net->work;
     uint64_t bytes = room(work);
     uint32_t most = net->mergeable ? PK_VNET_AHEAD : 1;
-    for (uint32_t tries = 0; tries < PK_VNET_AHEAD && bytes < net->longest && work->ahead < most &&
-                             work->pieces_used <= PK_VQ_MAX_PIECES; tries++) {
+    while (bytes < net->longest && work->ahead < most && work->pieces_used <= PK_VQ_MAX_PIECES) {
         struct pk_chain *chain = &work->chains[work->ahead];
         struct pk_piece *pieces = work->pieces + work->pieces_used;
         if (pk_vq_pop(&net->rx, chain, pieces) <= 0)
@@ -176,10 +177,6 @@ static bool prepare(struct pk_vnet *net)
         if (chain->out_count) /* readable pieces in a receive buffer: skip them */
             memmove(pieces, pieces + chain->out_count, chain->in_count * sizeof *pieces);
         chain->out_count = 0;
-        if (chain->in_bytes <= net->header) {
-            pk_vq_push(&net->rx, chain, 0);
-            continue;
-        }
         bytes += chain->in_bytes;
         work->pieces_used += chain->in_count;
         work->ahead++;
@@ -194,10 +191,9 @@ static void deliver(struct pk_vnet *net, uint64_t length)
     uint32_t count = 0;
     for (uint64_t covered = 0; covered < length; count++)
         covered += work->chains[count].in_bytes;
-    if (net->header > NUM_BUFFERS_AT) {
-        uint8_t buffers[2] = {(uint8_t)count, (uint8_t)(count >> 8)};
-        copy(work->pieces, work->pieces_used, NUM_BUFFERS_AT, buffers, sizeof buffers, true);
-    }
+    uint8_t header[HEADER] = {[NUM_BUFFERS_AT] = (uint8_t)count};
+    uint32_t kept = net->plain ? 0 : NUM_BUFFERS_AT;
+    copy(work->pieces, work->pieces_used, kept, header + kept, net->header - kept, true);
     for (uint32_t n = 0; n < count; n++) {
         uint64_t part = work->chains[n].in_bytes < length ? work->chains[n].in_bytes : length;
         pk_vq_push(&net->rx, &work->chains[n], (uint32_t)part);
@@ -207,24 +203,46 @@ static void deliver(struct pk_vnet *net, uint64_t length)
     net->received++;
 }
 
+/* Read a frame behind its header into the chains ahead; what does not fit shows in one byte more. */
+static ssize_t read_frame(struct pk_vnet *net)
+{
+    struct pk_vnet_work *work = net->work;
+    uint32_t count = work->pieces_used;
+    if (count < PK_VQ_MAX_PIECES) {
+        work->pieces[count] = (struct pk_piece){&work->scratch, 1};
+        return pk_readv(net->fd, as_iovec(work->pieces), count + 1);
+    }
+    ssize_t got = pk_read(net->fd, work->bounce, sizeof work->bounce); /* more than one call takes */
+    if (got > 0)
+        copy(work->pieces, count, 0, work->bounce, (uint32_t)got, true);
+    return got;
+}
+
+/* Whether the driver may get a frame of `length` bytes: only what the kernel is to cut may be longer than
+ * the MTU (5.1.4.1). */
+static bool acceptable(const struct pk_vnet *net, uint64_t length)
+{
+    const struct pk_vnet_work *work = net->work;
+    uint8_t gso = 0;
+    if (length > room(work) || length < net->header + (uint64_t)ETHERNET || length > net->longest)
+        return false;
+    if (length > net->standard)
+        copy(work->pieces, work->pieces_used, GSO_TYPE_AT, &gso, 1, false);
+    return length <= net->standard || gso & ~GSO_ECN;
+}
+
 /* Take one frame; false when there is none now. */
 static bool take(struct pk_vnet *net)
 {
     struct pk_vnet_work *work = net->work;
-    uint64_t bytes = room(work);
-    uint32_t pieces = work->pieces_used;
-    /* What does not fit shows in one byte more. */
-    if (pieces < PK_VQ_MAX_PIECES)
-        work->pieces[pieces++] = (struct pk_piece){work->scratch, 1};
-    ssize_t got = pk_readv(net->fd, as_iovec(work->pieces),
-                           pieces < PK_VQ_MAX_PIECES ? pieces : PK_VQ_MAX_PIECES);
+    ssize_t got = read_frame(net);
     if (got <= 0) { /* no frame, or the interface is down, or gone */
         if (got == 0 || (errno != EAGAIN && errno != EINTR))
             work->retry = now_ns() + RETRY_NS;
         return false;
     }
     uint64_t length = (uint64_t)got;
-    if (length > bytes || length < net->header + (uint64_t)ETHERNET || !net->link) {
+    if (!net->link || !acceptable(net, length)) {
         net->dropped++;
         return true;
     }

@@ -15,6 +15,7 @@
 
 #define PK_VNET_TABLE 64
 #define PK_VNET_AHEAD 64
+#define PK_VNET_FRAME 65553 /* bytes of the largest: an IP packet behind a header with a tag */
 
 /* Which frames the driver wants (5.1.6.5.1 to 5.1.6.5.3); the twin of net/filters.py. */
 struct pk_vnet_filter {
@@ -37,7 +38,8 @@ struct pk_vnet {
     struct pk_call rx_call, tx_call;
     uint32_t header;            /* bytes: 10 or 12 */
     uint32_t mergeable;
-    uint32_t longest;           /* bytes that a frame from the TAP may have, its header included */
+    uint32_t plain;             /* the driver takes nothing unfinished: headers are all zeros */
+    uint32_t standard, longest; /* bytes of a frame with its header: as it was on the wire, at most */
     uint32_t link;
     uint32_t poll;              /* whether the thread looks for more before it sleeps */
     struct pk_vnet_filter filter;

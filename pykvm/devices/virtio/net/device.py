@@ -23,6 +23,7 @@ MAX_PAIRS = 8
 DEFAULT_MTU = 1500
 _LINK_UP, _ANNOUNCE = 1, 2
 _MAC_SIZE = 6
+_ETHERNET = 18  # bytes of the header, with a tag
 
 
 class Net:
@@ -45,7 +46,7 @@ class Net:
         self.mac, self.mtu, self.pairs = mac, mtu, pairs
         self._backend = backend
         self._make = make
-        self._engine: Engine | None = None
+        self.engine: Engine | None = None
         self.features: int = f.ALWAYS | (Feature.MQ if pairs > 1 else 0)
         self.features |= Ring.IN_ORDER | Ring.ANY_LAYOUT
         if Offload.USO4 in backend.offloads:
@@ -57,7 +58,7 @@ class Net:
 
     def attach(self, device: VirtioDevice) -> None:
         self.device = device
-        self._engine = self._make(device, self._backend)
+        self.engine = self._make(device, self._backend)
 
     def _forget(self) -> None:
         """What a reset forgets."""
@@ -96,8 +97,8 @@ class Net:
         if queue.index == self._control_index:
             if self.device.has(Feature.CTRL_VQ):
                 self.device.serve(queue, self._control.answer)
-        elif self._running and self._engine is not None and queue.index < 2 * self.active:
-            self._engine.kicked(queue)
+        elif self._running and self.engine is not None and queue.index < 2 * self.active:
+            self.engine.kicked(queue)
 
     def queue_started(self, queue: Queue) -> None:
         with self._paused():
@@ -120,17 +121,18 @@ class Net:
 
     def _go(self) -> None:
         device = self.device
-        if self._running or self._engine is None or not device.live or not device.dma.allowed:
+        if self._running or self.engine is None or not device.live or not device.dma.allowed:
             return
         features = device.features
         if self._offloads is not None:
             features = features & ~sum(map(int, f.RECEIVE)) | self._offloads
             features |= Feature.GUEST_CSUM if self._offloads else 0
         self._running = True
-        self._engine.start(
+        self.engine.start(
             Session(
                 header=f.header_size(device.features),
                 mergeable=device.has(Feature.MRG_RXBUF),
+                longest=self.mtu + _ETHERNET,
                 receive=f.receive_offloads(features),
                 pairs=[
                     (device.queues[2 * n], device.queues[2 * n + 1]) for n in range(self.active)
@@ -141,9 +143,9 @@ class Net:
         )
 
     def _halt(self) -> None:
-        if self._running and self._engine is not None:
+        if self._running and self.engine is not None:
             self._running = False
-            self._engine.stop()
+            self.engine.stop()
 
     @contextmanager
     def _paused(self) -> Iterator[None]:

@@ -16,6 +16,13 @@ from pykvm.devices.virtio.queue import Queue
 from pykvm.interfaces import NetBackend
 from pykvm.net.vnet import Offload
 
+LARGEST = 65535 + 18
+"""Bytes of the largest frame either way: an IP packet behind an Ethernet header with a tag. More is
+lost."""
+
+MOST_CHAINS = 64
+"""Mergeable buffers that one frame may take."""
+
 
 @dataclass
 class Session:
@@ -23,6 +30,7 @@ class Session:
 
     header: int  # bytes in front of each frame
     mergeable: bool
+    longest: int  # bytes of a frame that comes in as it was on the wire
     receive: Offload  # what may come to the driver unfinished
     pairs: list[tuple[Queue, Queue]]  # receive and transmit queues in use; some may have no ring
     filters: Filters

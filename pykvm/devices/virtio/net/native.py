@@ -14,7 +14,7 @@ from typing import Any
 from pykvm._native import ffi, lib
 from pykvm.devices.virtio.device import VirtioDevice
 from pykvm.devices.virtio.features import Ring as Feature
-from pykvm.devices.virtio.net.engine import Session
+from pykvm.devices.virtio.net.engine import LARGEST, Session
 from pykvm.devices.virtio.net.filters import Filters
 from pykvm.devices.virtio.queue import Queue
 from pykvm.devices.virtio.ring import Ring, RingError
@@ -34,8 +34,6 @@ _WRONGS = {
     lib.PK_VQ_BAD_INDIRECT: "an indirect table where none may be, or of an odd length",
     lib.PK_VQ_TOO_LONG: "a chain that is too long",
 }
-_STANDARD = 1514 + 4  # with a tag
-_LARGEST = 65536 + 18
 _MODES_OF_FILTER = (
     "promiscuous all_multicast all_unicast no_multicast no_unicast no_broadcast by_vlan"
 ).split()
@@ -58,8 +56,10 @@ class _Pair:
         net.kick = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         net.notice = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         net.header, net.mergeable, net.link = session.header, session.mergeable, session.link
+        net.plain = session.receive == Offload.NONE
+        net.standard = session.header + session.longest
         big = session.receive & ~Offload.CSUM
-        net.longest = session.header + (_LARGEST if big else _STANDARD)
+        net.longest = session.header + LARGEST if big else net.standard
         _fill_filter(net.filter, session.filters)
         for ring, on, call, queue in (
             (net.rx, "rx_on", net.rx_call, queues[0]), (net.tx, "tx_on", net.tx_call, queues[1]),
@@ -98,8 +98,16 @@ class _Pair:
             native.signalled = state["signalled"]
 
     def run(self) -> None:
-        """The thread's work on this one, for tests."""
+        """The thread's work on this one, until there is nothing to do."""
+        if self._queues is None:
+            return
+        calls = self.net.rx_call, self.net.tx_call
+        before = [call.count for call in calls]
         lib.pk_vnet_run(self.net)
+        for call, count, queue in zip(calls, before, self._queues, strict=True):
+            if call.count != count:
+                self._device.interrupt(queue.vector, False)
+        self.check()
 
     def stop(self) -> None:
         net, queues = self.net, self._queues
@@ -131,8 +139,8 @@ class _Pair:
 
 
 class NativeEngine:
-    """See ``engine.Engine``. Without the device's wires nothing runs by itself: kicks are worked on
-    the thread that kicks (for tests). With ``poll`` off a thread never looks for work that it was
+    """See ``engine.Engine``. Without the device's wires nothing runs by itself, but ``work`` does
+    what the threads would (for tests). With ``poll`` off a thread never looks for work that it was
     not told of."""
 
     def __init__(self, device: VirtioDevice, backend: NetBackend, *, poll: bool = True) -> None:
@@ -154,12 +162,15 @@ class NativeEngine:
             pair.stop()
 
     def kicked(self, queue: Queue) -> None:
-        pair = self._running[queue.index // 2]
         if self._device.wires is None:
-            pair.run()
-            pair.check()
+            self.work()
         else:  # a kick that KVM did not take, of another width
-            os.eventfd_write(pair.net.kick, 1)
+            os.eventfd_write(self._running[queue.index // 2].net.kick, 1)
+
+    def work(self) -> None:
+        """The work of all threads, on this one."""
+        for pair in list(self._running):
+            pair.run()
 
 
 def _position(native: Any) -> dict[str, Any]:

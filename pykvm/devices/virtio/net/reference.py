@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pykvm.devices.virtio.device import VirtioDevice
-from pykvm.devices.virtio.net.engine import Session
+from pykvm.devices.virtio.net.engine import LARGEST, MOST_CHAINS, Session
 from pykvm.devices.virtio.queue import Queue
-from pykvm.devices.virtio.ring import Chain, Ring
+from pykvm.devices.virtio.ring import MAX_PIECES, Chain, Ring
 from pykvm.errors import DeviceError
 from pykvm.interfaces import NetBackend
 from pykvm.net.finish import finish
 from pykvm.net.vnet import SIZE, VnetHeader
-
-MOST_SENT = 1 << 16
-"""Bytes of a frame from the driver; more are dropped."""
 
 _SHORTEST = 14
 _PLAIN = VnetHeader().pack()
@@ -45,12 +42,12 @@ class ReferenceEngine:
 
     def _send(self, chain: Chain) -> int:
         session = self._session
+        if session is None or not session.link:
+            return 0
+        if not _SHORTEST <= chain.readable_size - session.header <= LARGEST:
+            return 0
         data = chain.read()
-        if session is None or len(data) < session.header or not session.link:
-            return 0
         header, frame = VnetHeader.unpack(data[:SIZE]), data[session.header :]
-        if not _SHORTEST <= len(frame) <= MOST_SENT:
-            return 0
         self._device.tell("sent", {"frame": frame})
         if header.needs in self._backend.offloads:
             self._backend.send([memoryview(frame)], header)
@@ -89,7 +86,9 @@ class ReferenceEngine:
     def receive(self, frame: bytes) -> None:
         """A frame from the backend."""
         found, session = self._ring(), self._session
-        if found is None or session is None or not session.link or len(frame) < _SHORTEST:
+        if found is None or session is None or not session.link:
+            return
+        if not _SHORTEST <= len(frame) <= session.longest:
             return
         if not session.filters.accepts(frame):
             self._device.tell("filtered", {"frame": frame})
@@ -107,13 +106,15 @@ class ReferenceEngine:
         are not enough."""
         needed = session.header + len(frame)
         chains: list[Chain] = []
-        room = 0
-        while room < needed and (session.mergeable or not chains):
+        room = pieces = 0
+        most = MOST_CHAINS if session.mergeable else 1
+        while room < needed and len(chains) < most and pieces <= MAX_PIECES:
             chain = ring.pop()
             if chain is None:
                 break
             chains.append(chain)
             room += chain.writable_size
+            pieces += len(chain.writable)
         if room < needed:
             for chain in reversed(chains):
                 ring.unpop(chain)
