@@ -63,13 +63,16 @@ class Rig:
     """``kind`` in a slot of its own, with bus mastering on. ``told`` is what the user was told,
     ``traced`` what happened if ``trace`` is given."""
 
-    def __init__(self, kind, *, transport="transitional", packed=True, trace=False, memory=MEMORY):
+    def __init__(
+        self, kind, *, transport="transitional", packed=True, trace=False, memory=MEMORY,
+        kicks=None, messages=None, line=None,
+    ):  # fmt: skip
         self.kind = kind
         self.memory = GuestMemory(memory)
-        self.line, self.loop, self.messages = Line(), Loop(), Messages()
+        self.line, self.loop, self.messages = line or Line(), Loop(), messages or Messages()
         self.told, self.traced = [], []
         around = Surroundings(
-            self.line, self.loop, self.memory, self.messages,
+            self.line, self.loop, self.memory, self.messages, kicks=kicks,
             trace=(lambda *what: self.traced.append(what)) if trace else None,
             report=lambda error: self.told.append(str(error)),
         )  # fmt: skip
