@@ -128,6 +128,8 @@ class PciBus:
                 continue  # the guest's doing: the window that came first keeps the addresses
             self._mapped.append((bar, window))
         self._publish()
+        for _, function in self._functions:  # who moved away lets go before another moves in
+            function.placed({})
         for _, function in self._functions:
             mine = [(bar, window) for f, bar, window in self._windows if f is function]
             function.placed({b.index: w.base for b, w in mine if (b, w) in self._mapped})

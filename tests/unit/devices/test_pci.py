@@ -209,6 +209,25 @@ def test_a_window_laid_over_another_answers_nothing_until_it_moves_on(pc):
     assert pc.board.mmio.find(first).device.name == "card4-0"
 
 
+def test_who_takes_another_s_addresses_hears_of_it_after_the_other_let_go(pc):
+    owners = {}
+
+    class Owner(Function):
+        def placed(self, addresses):
+            for address in [at for at, owner in owners.items() if owner is self]:
+                del owners[address]
+            for address in addresses.values():
+                assert address not in owners, "two eventfds at one address: KVM says EEXIST"
+                owners[address] = self
+
+    for slot in (3, 4):
+        pc.pci.plug(slot, Owner(f"card{slot}"))
+    pc.pci.assign()
+    taken = pc.get(4, 0x10)
+    pc.put(3, 0x10, taken)
+    assert owners[taken].name == "card3"
+
+
 def test_writes_that_move_nothing_publish_nothing(pc):
     pc.pci.plug(3, Function())
     pc.pci.assign()
