@@ -16,7 +16,9 @@ from pykvm.net.vnet import (
     VnetHeader,
 )
 
-_IP = 14
+_ETHERNET, _TAG = 14, 4
+_TAGS = (b"\x81\x00", b"\x88\xa8")
+_IPV4 = b"\x08\x00"
 _MOST_SEGMENTS = 2048
 
 
@@ -28,11 +30,23 @@ def finish(header: VnetHeader, frame: bytes) -> Iterator[bytes]:
         at = header.csum_start + header.csum_offset
         if header.csum_start < len(frame) and at + 2 <= len(frame):
             out = bytearray(frame)
-            value = checksum(memoryview(out)[header.csum_start :])
-            out[at : at + 2] = value.to_bytes(2, "big")
+            _put_sum(out, at, checksum(memoryview(out)[header.csum_start :]))
             yield bytes(out)
     else:
         yield frame
+
+
+def _put_sum(out: bytearray, at: int, value: int) -> None:
+    """A sum of 0 is written as its other form: in UDP 0 says that there is none (RFC 768)."""
+    out[at : at + 2] = (value or 0xFFFF).to_bytes(2, "big")
+
+
+def _network_header(frame: bytes) -> tuple[int, bytes]:
+    """Where the IP header is, behind up to two VLAN tags, and the Ethernet type of it."""
+    at = _ETHERNET
+    while frame[at - 2 : at] in _TAGS and at < _ETHERNET + 2 * _TAG:
+        at += _TAG
+    return at, frame[at - 2 : at]
 
 
 def _segmented(header: VnetHeader, frame: bytes) -> Iterator[bytes]:
@@ -40,15 +54,16 @@ def _segmented(header: VnetHeader, frame: bytes) -> Iterator[bytes]:
     if kind not in (GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4) or not header.flags & NEEDS_CSUM:
         return
     tcp = kind != GSO_UDP_L4
-    ipv4 = kind == GSO_TCPV4 or (not tcp and frame[12:14] == b"\x08\x00")
+    ip, ethertype = _network_header(frame)
+    ipv4 = kind == GSO_TCPV4 or (not tcp and ethertype == _IPV4)
     transport = header.csum_start
     if len(frame) < transport + (20 if tcp else 8):
         return
     length = (frame[transport + 12] >> 4) * 4 if tcp else 8
     at = transport + header.csum_offset
     layout = Layout(
-        ip=_IP, transport=transport, checksum_at=at, header=transport + length,
-        mss=header.gso_size, ipv4=ipv4, tcp=tcp, ip_checksum=ipv4, ip_checksum_at=_IP + 10,
+        ip=ip, transport=transport, checksum_at=at, header=transport + length,
+        mss=header.gso_size, ipv4=ipv4, tcp=tcp, ip_checksum=ipv4, ip_checksum_at=ip + 10,
     )  # fmt: skip
     payload = len(frame) - layout.header
     if not layout.fits() or payload < 0 or payload > header.gso_size * _MOST_SEGMENTS:
@@ -57,4 +72,7 @@ def _segmented(header: VnetHeader, frame: bytes) -> Iterator[bytes]:
     out = bytearray(frame)
     partial = int.from_bytes(out[at : at + 2], "big") + (~(len(out) - transport) & 0xFFFF)
     out[at : at + 2] = fold(partial).to_bytes(2, "big")
-    yield from segments(bytes(out), layout)
+    for segment in segments(bytes(out), layout):
+        sent = bytearray(segment)
+        _put_sum(sent, at, int.from_bytes(sent[at : at + 2], "big"))
+        yield bytes(sent)
