@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pykvm.devices.pci.msi import Msix
+from pykvm.devices.virtio.queue import NO_VECTOR
 from pykvm.interfaces import Kicks, Messages
 
 Address = Callable[[int], list[tuple[int, bool, int | None]]]
@@ -32,6 +33,7 @@ class Wires:
         self._listening: dict[int, list[int]] = {}  # queues by kick eventfd
         self._calls: dict[int, int] = {}  # eventfds by queue
         self._connected: dict[int, tuple[int, int]] = {}  # messages by eventfd
+        self._vectors: dict[int, int] = {}  # by queue, at the last update
 
     # -- kicks --------------------------------------------------------------------------------
 
@@ -70,7 +72,11 @@ class Wires:
     def update(self) -> None:
         """A vector, a mask or the whole capability changed."""
         for queue, fd in self._calls.items():
-            message = self._msix.deliverable(self._vector_of(queue))
+            vector = self._vector_of(queue)
+            if self._vectors.get(queue) == NO_VECTOR != vector:
+                self._drain(fd)  # what was signalled meanwhile was to go nowhere
+            self._vectors[queue] = vector
+            message = self._msix.deliverable(vector)
             if self._connected.get(fd) == message:
                 continue
             if message is None:
@@ -91,13 +97,19 @@ class Wires:
             return False
         return True
 
+    @staticmethod
+    def _signalled(fd: int) -> bool:
+        poll = select.poll()  # select() takes no descriptors above 1,023
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(0))
+
     def pending(self) -> int:
         """Vectors whose queues have signalled behind a mask, as bits."""
         bits = 0
         for queue, fd in self._calls.items():
             vector = self._vector_of(queue)
             if fd not in self._connected and vector < self._msix.table.vectors:
-                bits |= bool(select.select([fd], [], [], 0)[0]) << vector
+                bits |= self._signalled(fd) << vector
         return bits
 
     def forget(self) -> None:
