@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from pykvm.errors import HostError, UsageError
@@ -55,7 +56,7 @@ class TapNet:
                 given = fcntl.ioctl(self._fds[-1], _TUNSETIFF, wanted)
                 self.name = given[:16].rstrip(b"\0").decode()
             self.offloads = self._finishes()
-            self.tune(SIZE, Offload.NONE, queues)
+            self._tune(SIZE, Offload.NONE, queues)
             if not name:
                 _bring_up(self.name)
                 say(f"network interface {self.name}")
@@ -88,6 +89,10 @@ class TapNet:
         return self._fds
 
     def tune(self, header: int, receive: Offload, pairs: int) -> None:
+        with suppress(OSError):  # the interface is gone: frames are lost, as after a pulled cable
+            self._tune(header, receive, pairs)
+
+    def _tune(self, header: int, receive: Offload, pairs: int) -> None:
         for number, fd in enumerate(self._fds):
             fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", header))
             if (number < pairs) != (number < self._attached):
@@ -133,6 +138,8 @@ class TapNet:
 
 
 def _unfinished(offloads: Offload) -> int:
+    if Offload.USO4 not in offloads or Offload.USO6 not in offloads:
+        offloads &= ~(Offload.USO4 | Offload.USO6)  # the kernel takes both or none
     return sum(flag for offload, flag in _TUN_F.items() if offload in offloads)
 
 

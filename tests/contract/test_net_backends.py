@@ -15,6 +15,7 @@ from pykvm.backends.net_python import PythonNet
 from pykvm.backends.net_socket import SocketNet
 from pykvm.errors import HostError, UsageError
 from pykvm.eventloop import EpollLoop
+from pykvm.net.vnet import Offload
 
 
 class Card:
@@ -236,3 +237,11 @@ def test_passt_gets_ip_packets_without_ethernets_padding(kind, at, total, length
     frame = bytearray(bytes(12) + kind + bytes(46))
     frame[at : at + 2] = total.to_bytes(2, "big")
     assert len(unpadded(bytes(frame))) == length
+
+
+def test_a_tap_leaves_udp_uncut_for_both_kinds_of_ip_or_for_none():
+    from pykvm.backends.net_tap import _unfinished
+
+    csum, four, six = Offload.CSUM, Offload.USO4, Offload.USO6
+    assert _unfinished(csum | four | six) == 0x61
+    assert _unfinished(csum | four) == _unfinished(csum | six) == 0x01
