@@ -143,6 +143,8 @@ class VirtioDevice:
         before = self.status
         self.status = advance(before, written, legacy=legacy, features_fit=self._features_fit)
         new = self.status & ~before
+        if legacy and new & Status.DRIVER_OK and not before & Status.FEATURES_OK:
+            self.features &= self.offered & LEGACY  # nobody asked whether they fit
         if new & (Status.DRIVER_OK if legacy else Status.FEATURES_OK):
             self.tell("features", {"accepted": names(self.features, self.type.flags)})
         if new & Status.DRIVER_OK:
@@ -225,6 +227,8 @@ class VirtioDevice:
                 ring.disable_kicks()
                 continue
             written = answer(chain)
+            if queue.ring is not ring:  # what was answered broke the device, or reset it
+                return
             if written is not None:
                 ring.push(chain, written)
         self.flush(queue)

@@ -46,8 +46,12 @@ class Chain:
 
     def read(self, offset: int = 0, length: int | None = None) -> bytes:
         """A copy of what the driver gives, from ``offset`` on; shorter where there is no more."""
-        data = b"".join(self.readable)
-        return data[offset:] if length is None else data[offset : offset + length]
+        end = self.readable_size if length is None else offset + length
+        parts, at = [], 0
+        for piece in self.readable:
+            parts.append(piece[max(offset - at, 0) : max(end - at, 0)])
+            at += len(piece)
+        return b"".join(parts)
 
     def write(self, data: bytes | bytearray | memoryview, offset: int = 0) -> int:
         """Copy ``data`` to ``offset`` of what the driver wants filled; the bytes that fit."""

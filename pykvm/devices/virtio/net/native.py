@@ -6,7 +6,6 @@ back.
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import suppress
 from typing import Any
@@ -18,7 +17,7 @@ from pykvm.devices.virtio.net.engine import LARGEST, Session
 from pykvm.devices.virtio.net.filters import Filters
 from pykvm.devices.virtio.queue import Queue
 from pykvm.devices.virtio.ring import Ring, RingError
-from pykvm.errors import DeviceError
+from pykvm.errors import DeviceError, HostError
 from pykvm.interfaces import NetBackend
 from pykvm.net.vnet import Offload
 
@@ -51,10 +50,13 @@ class _Pair:
         self.net.poll = poll
 
     def start(self, session: Session, queues: tuple[Queue, Queue]) -> None:
+        """Raises DeviceError for a ring that cannot be, HostError when there are no more threads;
+        ``stop`` is due in either case."""
         net = self.net
-        self._queues = queues
+        net.rx_on = net.tx_on = False
         net.kick = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         net.notice = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._queues = queues
         net.header, net.mergeable, net.link = session.header, session.mergeable, session.link
         net.plain = session.receive == Offload.NONE
         net.standard = session.header + session.longest
@@ -64,9 +66,9 @@ class _Pair:
         for ring, on, call, queue in (
             (net.rx, "rx_on", net.rx_call, queues[0]), (net.tx, "tx_on", net.tx_call, queues[1]),
         ):  # fmt: skip
-            setattr(net, on, queue.ring is not None)
             if queue.ring is not None:
                 self._hand_over(ring, queue, queue.ring)
+                setattr(net, on, True)
             self._wire(call, queue.index)
         wires = self._device.wires
         if wires is not None:
@@ -74,7 +76,7 @@ class _Pair:
             self._device.loop.add_reader(net.notice, self._noticed)
             error = lib.pk_vnet_start(net)
             if error:
-                raise OSError(error, f"a network card's thread: {errno.errorcode[error]}")
+                raise HostError(f"a network card's thread cannot start: {os.strerror(error)}")
 
     def _wire(self, call: Any, queue: int) -> None:
         wires = self._device.wires
@@ -153,8 +155,8 @@ class NativeEngine:
     def start(self, session: Session) -> None:
         self._backend.tune(session.header, session.receive, len(session.pairs))
         for pair, queues in zip(self.pairs, session.pairs, strict=False):
-            pair.start(session, queues)
             self._running.append(pair)
+            pair.start(session, queues)
 
     def stop(self) -> None:
         running, self._running = self._running, []
