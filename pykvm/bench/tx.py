@@ -4,7 +4,8 @@
     software  the same for TSO, with the card cutting the segments itself
     merged    frames of one TCP flow, with and without the card's coalesce=on
     harness   the card without a guest: a host thread rings the doorbell of rings filled beforehand
-    guest     a bare-metal driver in ring 3 fills the rings, with one or 64 frames to a doorbell
+    guest     a bare-metal driver in ring 3 fills the rings, with one or 64 frames to a doorbell;
+              "by a kernel" has the doorbell rung in ring 0, where a kernel's driver rings it
     qemu      QEMU's card with the same guest image and the same TAP, where it is installed
 
 Every round measures all of them in turn, so that ratios are between neighbours in time.
@@ -31,6 +32,8 @@ _NAMES = {
     "tx-60-64": "60 bytes, 64 to a doorbell",
     "tx-1514-1": "1514 bytes, a doorbell each",
     "tx-1514-64": "1514 bytes, 64 to a doorbell",
+    "tx-60-1-kernel": "60 bytes, each by a kernel",
+    "tx-1514-1-kernel": "1514 bytes, each by a kernel",
     "tx-tcp": "1514 bytes of one TCP flow, 64",
     MERGED: "the same with coalesce=on",
     "tx-tso": f"TSO, {SEGMENTS} segments of 1460 bytes",
@@ -108,7 +111,7 @@ def _ceiling(kind: str, frames: int) -> float:
 
 
 def _harness(card: Card, kind: str, frames: int, *, offloads: bool = True) -> float:
-    batch = 1 if kind.endswith("-1") else 64
+    batch = 1 if "-1-" in f"{kind}-" else 64
     if kind == "tx-tso":
         frames //= 8
         batch = 8
