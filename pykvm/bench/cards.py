@@ -77,8 +77,8 @@ _EACH = ("tx-60-1", "tx-1514-1")
 _KERNEL = ("tx-60-1-kernel", "tx-1514-1-kernel")  # rung in ring 0, as a kernel's driver does
 CARDS = {
     "e1000": Card(
-        "e1000", "nic.elf", "e1000", (*_PLAIN, "tx-tcp", MERGED, "tx-tso", *_EACH, *_KERNEL), _e1000,
-        can_cut=True,
+        "e1000", "nic.elf", "e1000",
+        (*_PLAIN, "tx-tcp", MERGED, "tx-tso", *_EACH, *_KERNEL), _e1000, can_cut=True,
     ),
     "virtio-net": Card(
         "virtio-net", "virtio_nic.elf", "virtio-net-pci", (*_PLAIN, "tx-tso", *_EACH), _virtio,

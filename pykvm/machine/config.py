@@ -17,6 +17,7 @@ NIC_MODELS: dict[str, tuple[str, ...]] = {
     "e1000": ("backend", "mac", "pcap", "engine", "coalesce"),
     "virtio-net": (
         "backend", "mac", "pcap", "engine", "transport", "queues", "packed", "mtu", "poll",
+        "vhost",
     ),
 }  # fmt: skip
 """The options that each model takes."""
@@ -33,7 +34,7 @@ class NicConfig:
     ``engine`` is what moves its frames, None the fastest that can; with ``coalesce`` it merges
     successive frames of one TCP flow on their way to the host. The rest is for virtio-net:
     ``queues`` pairs at most, ``packed`` rings offered, ``poll`` whether its threads look for work
-    before they sleep."""
+    before they sleep, ``vhost`` whether the kernel's vhost-net works its rings: on, off or auto."""
 
     model: str
     backend: str = "null"
@@ -46,6 +47,7 @@ class NicConfig:
     packed: bool = False
     mtu: int = 1500
     poll: bool = True
+    vhost: str = "off"
 
     @classmethod
     def parse(cls, text: str) -> NicConfig:
@@ -75,6 +77,8 @@ def _nic_value(model: str, key: str, value: str) -> Any:
             return _one_of(key, value, TRANSPORTS)
         case "packed" | "poll" | "coalesce":
             return _one_of(key, value, ("on", "off")) == "on"
+        case "vhost":
+            return _one_of(key, value, ("on", "off", "auto"))
         case "queues":
             return _number(key, value, 1, MAX_QUEUES)
         case "mtu":

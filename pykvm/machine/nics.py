@@ -64,15 +64,36 @@ def _plug_virtio(
 ) -> None:
     from pykvm.devices.virtio.net import Net
     from pykvm.devices.virtio.net.engines import choose
+    from pykvm.devices.virtio.net.vhost import WITHHELD as VHOST_WITHHELD
     from pykvm.machine.virtio import plug
 
     traced = machine.tracer is not None
     if traced and nic.engine == "native":
         raise UsageError("--nic: a traced card is worked in Python: leave engine=native out")
-    make = choose(nic.engine, backend, traced=traced, poll=nic.poll)
-    card = Net(mac, backend, make, pairs=nic.queues, mtu=nic.mtu)
+    by_kernel = _vhost(nic, backend, traced)
+    make = choose(nic.engine, backend, traced=traced, poll=nic.poll, vhost=by_kernel)
+    card = Net(
+        mac, backend, make, pairs=nic.queues, mtu=nic.mtu,
+        withheld=int(VHOST_WITHHELD) if by_kernel else 0,
+    )  # fmt: skip
     plug(machine, stack, name, card, transport=nic.transport, packed=nic.packed)
     machine.cards.append(card)
+
+
+def _vhost(nic: NicConfig, backend: NetBackend, traced: bool) -> bool:
+    """Whether vhost-net works the card's rings. Raises UsageError where it never can, HostError
+    where this host has none."""
+    from pykvm.devices.virtio.net import vhost
+
+    able = -1 not in (backend.native_fds or (-1,)) and not nic.packed and nic.engine is None
+    if nic.vhost == "on":
+        if not able or traced:
+            raise UsageError(
+                "--nic: vhost=on needs the backend tap, no pcap, no trace, no packed=on, no engine="
+            )
+        vhost.check()
+        return True
+    return nic.vhost == "auto" and able and not traced and vhost.available()
 
 
 def _check_coalescing(nic: NicConfig, backend: NetBackend) -> None:

@@ -29,7 +29,8 @@ _ETHERNET = 18  # bytes of the header, with a tag
 class Net:
     """A card with ``mac`` over ``backend``, of at most ``pairs`` queue pairs; see ``device.Type``.
 
-    ``make`` makes the engine once the device is known.
+    ``make`` makes the engine once the device is known, which does without the features
+    ``withheld``.
     """
 
     kind = 1
@@ -41,7 +42,7 @@ class Net:
 
     def __init__(
         self, mac: bytes, backend: NetBackend, make: Make, *, pairs: int = 1,
-        mtu: int = DEFAULT_MTU,
+        mtu: int = DEFAULT_MTU, withheld: int = 0,
     ) -> None:  # fmt: skip
         self.mac, self.mtu, self.pairs = mac, mtu, pairs
         self._backend = backend
@@ -51,6 +52,7 @@ class Net:
         self.features |= Ring.IN_ORDER | Ring.ANY_LAYOUT
         if Offload.USO4 in backend.offloads:
             self.features |= Feature.HOST_USO | Feature.GUEST_USO4 | Feature.GUEST_USO6
+        self.features = int(self.features) & ~withheld
         self.queue_sizes: Sequence[int] = [QUEUE] * (2 * pairs) + [CONTROL_QUEUE]
         self.link = True
         self._control = Control(self)
