@@ -10,7 +10,9 @@ trap 'rm -rf "$work"' EXIT
 tests="tests/unit/test_memory.py tests/unit/test_bus.py tests/integration/test_kvm_layer.py
        tests/integration/test_sanitized_threads.py tests/contract/test_e1000_engines.py
        tests/contract/test_e1000_thread.py tests/contract/test_e1000_hostile.py
-       tests/contract/test_e1000_coalesce.py"
+       tests/contract/test_e1000_coalesce.py tests/contract/test_virtio_rings.py
+       tests/contract/test_virtio_net_engines.py tests/contract/test_virtio_net_thread.py
+       tests/contract/test_virtio_net_hostile.py"
 
 try() { # name, flags, runtime
     echo "== $1"
