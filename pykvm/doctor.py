@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pykvm.boot.plan import Mode
+from pykvm.boot.plan import Handover, Mode
 from pykvm.errors import PykvmError
 from pykvm.kvm.abi import lib
 from pykvm.kvm.system import Kvm
@@ -108,7 +108,7 @@ def _first_instruction() -> Check:
         with Kvm() as kvm, GuestMemory(1 << 16) as memory, Vm(kvm, memory) as vm:
             memory.write(0x1000, b"\xe6\x80")  # out 0x80, al
             vcpu = vm.create_vcpu()
-            cpu.start(vcpu, Mode.REAL, 0x1000)
+            cpu.start(vcpu, Mode.REAL, 0x1000, Handover(()))
             left = lib.pk_vcpu_run(vcpu.native, 0)
             reason = int(vcpu.run_state.exit_reason)
         if left == lib.PK_OTHER and reason == lib.KVM_EXIT_IO:

@@ -104,3 +104,11 @@ kit_stack_top:
     .long   4, 4, 18
     .asciz  "Xen"
     .long   pvh_start
+
+/* Any note of "pykvm" says that the ELF entry takes a boot-info block, so that pykvm enters there. */
+    .section .note.pykvm, "a", @note
+    .balign 4
+    .long   6, 4, 1
+    .asciz  "pykvm"
+    .balign 4
+    .long   1

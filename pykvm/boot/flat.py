@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pykvm.boot import lowmem
 from pykvm.boot.plan import Mode, Plan, Segment
 from pykvm.errors import ImageError
 
@@ -18,4 +19,6 @@ def plan(
         raise ImageError(f"{name}: real mode starts with CS=0, so the entry {start:#x} is too high")
     if mode is Mode.PROTECTED and start > 0xFFFF_FFFF:
         raise ImageError(f"{name}: the entry {start:#x} is not a 32-bit address")
-    return Plan("flat", mode, start, (Segment(address, data, len(data), "the image"),))
+    return Plan(
+        "flat", mode, start, (Segment(address, data, len(data), "the image"),), lowmem.kit(mode)
+    )

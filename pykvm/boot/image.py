@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import stat
 
-from pykvm.boot import elf, flat
-from pykvm.boot.plan import Mode, Plan
+from pykvm.boot import bzimage, elf, elf_file, flat, linux, multiboot
+from pykvm.boot.plan import Mode, Plan, Protocol, Start
 from pykvm.errors import ImageError
+
+MOST_UNPACKED = 1 << 30
+"""Bytes of a kernel inside a bzImage, whatever the guest's memory."""
 
 
 def read_file(path: str, what: str, limit: int) -> bytes:
@@ -33,17 +36,41 @@ def plan(
     path: str,
     *,
     memory: int,
-    mode: Mode | None = None,
+    mode: Start | None = None,
     load_address: int | None = None,
     entry: int | None = None,
+    kaslr: bool = False,
 ) -> Plan:
     """What to load and where to start for the image at ``path``; ``mode`` None is auto.
 
-    Raises ImageError.
+    ``kaslr`` leaves the unpacking of a bzImage to the guest. Raises ImageError.
     """
     data = read_file(path, "the image", memory)
-    if data[:4] == elf.MAGIC:
-        if load_address is not None:
-            raise ImageError(f"{path}: an ELF file says itself where it goes; drop --load-addr")
+    made = _foreign(path, data, memory, mode, entry, kaslr)
+    if made is None:
+        if kaslr:
+            raise ImageError(f"{path}: --kaslr is for a Linux bzImage")
+        return flat.plan(path, data, _flat_mode(path, mode), load_address, entry)
+    if load_address is not None:
+        raise ImageError(f"{path}: {made.kind} images say themselves where to go; drop --load-addr")
+    return made
+
+
+def _foreign(
+    path: str, data: bytes, memory: int, mode: Start | None, entry: int | None, kaslr: bool
+) -> Plan | None:
+    """The plan for an image with a format, None for a flat one."""
+    if data[:4] == elf_file.MAGIC and not kaslr:
         return elf.plan(path, data, mode, entry)
-    return flat.plan(path, data, mode or Mode.LONG, load_address, entry)
+    if mode is Protocol.LINUX or (mode is None and bzimage.is_bzimage(data)):
+        limit = min(memory, MOST_UNPACKED)
+        return linux.plan_bzimage(path, data, entry, kaslr=kaslr, limit=limit)
+    if mode is Protocol.MULTIBOOT or (mode is None and multiboot.find(data) is not None):
+        return multiboot.plan(path, data, None, entry)
+    return None
+
+
+def _flat_mode(path: str, mode: Start | None) -> Mode:
+    if isinstance(mode, Protocol):
+        raise ImageError(f"{path}: only an ELF file can be started by {mode.value}")
+    return mode or Mode.LONG

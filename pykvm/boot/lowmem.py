@@ -8,6 +8,9 @@ Protected and long mode::
     0x09000   PML4, PDPT and four page directories: the low 4 GiB one to one (long mode only)
     0x80000   initial stack pointer, growing down
 
+The other protocols (``linux.py``, ``pvh.py``, ``multiboot.py``) put their own tables where the
+boot-info block is here; what else they need lies at 0xf000.
+
 Real mode::
 
     0x00000   interrupt vectors 0 to 31, each pointing at a ``hlt`` of its own
@@ -28,14 +31,17 @@ The boot-info block, little endian, version 1:
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from functools import partial
 
-from pykvm.boot.plan import Mode, Segment
+from pykvm.boot.plan import Facts, Handover, Mode, Segment, command_line
 from pykvm.errors import UsageError
 
 GDT = 0x500
 BOOT_INFO = 0x7000
 COMMAND_LINE = 0x8000
 PAGE_TABLES = 0x9000
+EXTRA = 0xF000
 STACK_TOP = 0x80000
 REAL_STACK_TOP = 0x1000
 REAL_STUBS = 0x500
@@ -50,45 +56,57 @@ _LARGE = 0x80
 _INFO = struct.Struct("<IIQQQQQQII")
 
 
-def segments(
-    mode: Mode,
-    *,
-    memory_low: int,
-    memory_high: int,
-    cpus: int,
-    append: str = "",
-    initrd: tuple[int, int] = (0, 0),
-) -> list[Segment]:
-    """Everything above as segments to place. ``initrd`` is (address, size).
+def kit(mode: Mode) -> Callable[[Facts], Handover]:
+    """pykvm's own protocol for ``mode``: the boot-info block in RDI (EDI); nothing in real mode."""
+    return real_handover if mode is Mode.REAL else partial(_kit_handover, mode)
 
-    Raises UsageError for a command line that does not fit its page.
-    """
-    if mode is Mode.REAL:
-        return [
-            _segment(0, _real_vectors(), "the interrupt vectors"),
-            _segment(REAL_STUBS, b"\xf4" * REAL_VECTORS, "the exception stubs"),
-        ]
-    line = append.encode() + b"\0"
-    if len(line) > 4096:
-        raise UsageError(f"--append: {len(line) - 1} bytes, the most is 4095")
+
+def real_handover(facts: Facts) -> Handover:
+    """Only interrupt vectors: a real-mode guest is told nothing."""
+    return Handover(
+        (
+            segment(0, _real_vectors(), "the interrupt vectors"),
+            segment(REAL_STUBS, b"\xf4" * REAL_VECTORS, "the exception stubs"),
+            *(modules_at_top(facts, facts.memory_low)),
+        ),
+        {"rsp": REAL_STACK_TOP},
+    )
+
+
+def _kit_handover(mode: Mode, facts: Facts) -> Handover:
+    modules = modules_at_top(facts, facts.memory_low)
+    if len(modules) > 1:
+        raise UsageError(f"--initrd: {len(modules)} files; this kind of guest takes one")
+    line = command_line(facts.append, 4095)
     info = _INFO.pack(
         MAGIC,
         VERSION,
         _INFO.size,
-        memory_low,
-        memory_high,
-        COMMAND_LINE if append else 0,
-        *initrd,
-        cpus,
+        facts.memory_low,
+        facts.memory_high,
+        COMMAND_LINE if facts.append else 0,
+        *((modules[0].address, modules[0].size) if modules else (0, 0)),
+        facts.cpus,
         0,
     )
     placed = [
-        _segment(GDT, gdt(), "the GDT"),
-        _segment(BOOT_INFO, info, "the boot-info block"),
-        _segment(COMMAND_LINE, line, "the command line"),
+        segment(GDT, gdt(), "the GDT"),
+        segment(BOOT_INFO, info, "the boot-info block"),
+        segment(COMMAND_LINE, line, "the command line"),
+        *modules,
     ]
     if mode is Mode.LONG:
-        placed.append(_segment(PAGE_TABLES, page_tables(), "the page tables"))
+        placed.append(segment(PAGE_TABLES, page_tables(), "the page tables"))
+    code = CODE64 if mode is Mode.LONG else CODE32
+    return Handover(tuple(placed), {"rsp": STACK_TOP, "rdi": BOOT_INFO}, code, DATA)
+
+
+def modules_at_top(facts: Facts, top: int) -> list[Segment]:
+    """The modules on pages of their own below ``top``, the first one highest."""
+    placed = []
+    for module in facts.modules:
+        top = top - len(module.data) & ~0xFFF
+        placed.append(segment(top, module.data, f"the initrd {module.name}"))
     return placed
 
 
@@ -115,5 +133,6 @@ def _real_vectors() -> bytes:
     return b"".join(struct.pack("<HH", REAL_STUBS + n, 0) for n in range(REAL_VECTORS))
 
 
-def _segment(address: int, data: bytes, what: str) -> Segment:
+def segment(address: int, data: bytes, what: str) -> Segment:
+    """``data`` and nothing more at ``address``."""
     return Segment(address, data, len(data), what)

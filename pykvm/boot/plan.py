@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 
-from pykvm.errors import ImageError
+from pykvm.errors import ImageError, UsageError
 
 
 class Mode(Enum):
@@ -15,6 +16,18 @@ class Mode(Enum):
     REAL = "real"
     PROTECTED = "protected"
     LONG = "long"
+
+
+class Protocol(Enum):
+    """A boot protocol of others that an image can be started by, whatever it looks like."""
+
+    MULTIBOOT = "multiboot"
+    PVH = "pvh"
+    LINUX = "linux"
+
+
+Start = Mode | Protocol
+"""What ``--mode`` takes besides ``auto``: a mode is pykvm's own way to start a guest in it."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +45,55 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A guest ready to be placed: what goes where, and the first instruction."""
+class Module:
+    """A file given with ``--initrd``."""
 
-    kind: str  # "flat", "ELF64"
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a machine has to tell its guest. Sizes are bytes; ``rsdp`` 0 means no ACPI."""
+
+    memory_low: int  # RAM from 0
+    memory_high: int = 0  # RAM from 4 GiB
+    cpus: int = 1
+    append: str = ""
+    modules: tuple[Module, ...] = ()
+    rsdp: int = 0
+
+
+@dataclass(frozen=True)
+class Handover:
+    """How a boot protocol tells a guest its facts: tables in memory, general registers by name.
+
+    ``code`` and ``data`` are selectors of the GDT among the segments.
+    """
+
+    segments: tuple[Segment, ...]
+    registers: Mapping[str, int] = field(default_factory=dict)
+    code: int = 0
+    data: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A guest ready to be placed: what goes where, the first instruction, and the protocol."""
+
+    kind: str  # "flat", "ELF64", "Linux"
     mode: Mode
     entry: int
     segments: tuple[Segment, ...]
+    handover: Callable[[Facts], Handover]  # raises UsageError
+
+
+def command_line(append: str, most: int) -> bytes:
+    """``append`` with its NUL. Raises UsageError above ``most`` bytes."""
+    line = append.encode(errors="surrogateescape")
+    if len(line) > most:
+        raise UsageError(f"--append: {len(line)} bytes, the most is {most}")
+    return line + b"\0"
 
 
 def check_placement(name: str, segments: list[Segment], ram: list[tuple[int, int]]) -> None:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from pykvm.cli import values
 
 if TYPE_CHECKING:
+    from pykvm.boot.plan import Start
     from pykvm.machine.machine import Machine
     from pykvm.machine.outcome import Outcome
     from pykvm.trace.recorder import Tracer
     from pykvm.trace.stats import Statistics
 
-_MODES = ("auto", "real", "protected", "long")
+_MODES = ("auto", "real", "protected", "long", "multiboot", "pvh", "linux")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -30,12 +31,14 @@ def add(commands: Any) -> None:
         description="Run a guest image. Its serial port is your terminal: Ctrl-A x quits, "
         "Ctrl-A h helps.",
     )
-    p.add_argument("image", metavar="IMAGE", help="a flat binary or an ELF executable")
+    p.add_argument(
+        "image", metavar="IMAGE", help="flat, ELF, multiboot, PVH, Linux bzImage or vmlinux"
+    )
     p.add_argument(
         "--mode",
         choices=_MODES,
         default="auto",
-        help="CPU mode to start in (auto: an ELF's own, long for a flat image)",
+        help="CPU mode or boot protocol to start by (auto: the image's own, long for a flat one)",
     )
     p.add_argument(
         "--load-addr",
@@ -52,7 +55,14 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     p.add_argument("--cpus", metavar="N", type=values.count, default=1, help="vCPUs (default 1)")
     p.add_argument("--append", metavar="CMDLINE", default="", help="the guest's command line")
-    p.add_argument("--initrd", metavar="FILE", help="a file placed at the top of low memory")
+    p.add_argument(
+        "--initrd", metavar="FILE", action="append", default=[],
+        help="a file for the guest: initrd or module; more than once for more files",
+    )  # fmt: skip
+    p.add_argument(
+        "--kaslr", action="store_true",
+        help="run a bzImage's own decompressor, which moves the kernel (default: pykvm unpacks it)",
+    )  # fmt: skip
     p.add_argument(
         "--nic", metavar="MODEL[,backend=B][,mac=M][,pcap=FILE]", action="append", default=[],
         help="a network card (e1000) and where its frames go: null, loopback, tap, tap:NAME, "
@@ -84,7 +94,6 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command. Returns the exit status; raises PykvmError for what ends as one line."""
-    from pykvm.boot.plan import Mode
     from pykvm.machine.config import Config, DiskConfig, NicConfig
     from pykvm.machine.machine import Machine
     from pykvm.trace.recorder import Tracer
@@ -92,13 +101,14 @@ def run(args: argparse.Namespace) -> int:
 
     config = Config(
         image=args.image,
-        mode=None if args.mode == "auto" else Mode(args.mode),
+        mode=_start(args.mode),
         load_address=args.load_addr,
         entry=args.entry,
         memory=args.memory,
         cpus=args.cpus,
         append=args.append,
-        initrd=args.initrd,
+        initrd=tuple(args.initrd),
+        kaslr=args.kaslr,
         serial=args.serial,
         timeout=args.timeout,
         nics=tuple(NicConfig.parse(text) for text in args.nic),
@@ -123,6 +133,14 @@ def run(args: argparse.Namespace) -> int:
     if caught:
         _die_by(caught[0])
     return outcome.status
+
+
+def _start(mode: str) -> Start | None:
+    from pykvm.boot.plan import Mode, Protocol
+
+    if mode == "auto":
+        return None
+    return Protocol(mode) if mode in {protocol.value for protocol in Protocol} else Mode(mode)
 
 
 def say(line: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pykvm.boot.plan import Mode
+from pykvm.boot.plan import Start
 from pykvm.errors import UsageError
 
 MIN_MEMORY = 1 << 20
@@ -156,19 +156,21 @@ class DiskConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One machine. ``mode`` None means auto; sizes are bytes, ``timeout`` seconds.
+    """One machine. ``mode`` None means auto; sizes are bytes, ``timeout`` seconds. ``kaslr`` leaves
+    the unpacking of a bzImage to the guest.
 
     Raises UsageError for a value that no machine can have.
     """
 
     image: str
-    mode: Mode | None = None
+    mode: Start | None = None
     load_address: int | None = None
     entry: int | None = None
     memory: int = 128 << 20
     cpus: int = 1
     append: str = ""
-    initrd: str | None = None
+    initrd: str | tuple[str, ...] | None = None
+    kaslr: bool = False
     serial: str = "stdio"
     timeout: float | None = None
     nics: tuple[NicConfig, ...] = ()
@@ -197,3 +199,10 @@ class Config:
             raise UsageError(f"--disk: {len(self.disks)} disks; it takes at most {MAX_DISKS}")
         if self.timeout is not None and not 0 < self.timeout < 1e9:
             raise UsageError(f"--timeout: {self.timeout:g}; it takes seconds above 0")
+
+    @property
+    def initrds(self) -> tuple[str, ...]:
+        """The files to hand to the guest, none to many."""
+        if self.initrd is None:
+            return ()
+        return (self.initrd,) if isinstance(self.initrd, str) else self.initrd

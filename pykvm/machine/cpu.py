@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pykvm.boot import lowmem
-from pykvm.boot.plan import Mode
+from pykvm.boot.plan import Handover, Mode
 from pykvm.kvm.abi import lib
 from pykvm.kvm.system import CpuidEntry
 from pykvm.kvm.vcpu import Vcpu
@@ -16,15 +16,15 @@ EFER_LME, EFER_LMA = 1 << 8, 1 << 10
 RFLAGS_FIXED = 0x2
 
 
-def start(vcpu: Vcpu, mode: Mode, entry: int) -> None:
-    """Put the boot CPU at ``entry`` in ``mode``, interrupts off."""
+def start(vcpu: Vcpu, mode: Mode, entry: int, handover: Handover) -> None:
+    """Put the boot CPU at ``entry`` in ``mode``, interrupts off, with what the protocol says."""
     sregs = vcpu.get_sregs()
     if mode is Mode.REAL:
         for name in ("cs", "ds", "es", "fs", "gs", "ss"):
             segment = getattr(sregs, name)
             segment.base = segment.selector = 0
     else:
-        _flat(sregs, mode)
+        _flat(sregs, mode, handover)
         sregs.gdt.base, sregs.gdt.limit = lowmem.GDT, len(lowmem.gdt()) - 1
         # No IDT: an exception that the guest has not prepared for ends it, with a report.
         sregs.idt.base = sregs.idt.limit = 0
@@ -38,19 +38,18 @@ def start(vcpu: Vcpu, mode: Mode, entry: int) -> None:
     regs = vcpu.get_regs()
     regs.rip = entry
     regs.rflags = RFLAGS_FIXED
-    regs.rsp = lowmem.REAL_STACK_TOP if mode is Mode.REAL else lowmem.STACK_TOP
     regs.rdx = 0  # the reset value is the CPU's signature
-    if mode is not Mode.REAL:
-        regs.rdi = lowmem.BOOT_INFO
+    for name, value in handover.registers.items():
+        setattr(regs, name, value)
     vcpu.set_regs(regs)
 
 
-def _flat(sregs: Any, mode: Mode) -> None:
-    _segment(sregs.cs, lowmem.CODE64 if mode is Mode.LONG else lowmem.CODE32, 0xB)
+def _flat(sregs: Any, mode: Mode, handover: Handover) -> None:
+    _segment(sregs.cs, handover.code, 0xB)
     sregs.cs.l = mode is Mode.LONG
     sregs.cs.db = mode is not Mode.LONG
     for name in ("ds", "es", "fs", "gs", "ss"):
-        _segment(getattr(sregs, name), lowmem.DATA, 0x3)
+        _segment(getattr(sregs, name), handover.data, 0x3)
 
 
 def _segment(segment: Any, selector: int, kind: int) -> None:

@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from typing import Protocol
 
 from pykvm.backends.char import open_char_backend
-from pykvm.boot import image, lowmem
-from pykvm.boot.plan import Mode, Plan, Segment, check_placement
+from pykvm.boot import image
+from pykvm.boot.plan import Facts, Handover, Mode, Module, Plan, check_placement
 from pykvm.errors import DeviceError, HostError
 from pykvm.eventloop import EpollLoop
 from pykvm.interfaces import CharBackend, IrqLine
@@ -94,11 +94,12 @@ class Machine:
             mode=config.mode,
             load_address=config.load_address,
             entry=config.entry,
+            kaslr=config.kaslr,
         )
         kvm = stack.enter_context(Kvm())
         _check_cpus(kvm, config.cpus)
         self.memory = stack.enter_context(GuestMemory(config.memory))
-        self._place(self.plan)
+        self.handover = self._place(self.plan)
         self.vm = stack.enter_context(Vm(kvm, self.memory))
         self.messages = IrqfdMessages(self.vm)
         self.kicks = IoeventfdKicks(self.vm)
@@ -122,28 +123,25 @@ class Machine:
         self.publish_map()
         self._start_cpus(kvm)
 
-    def _place(self, plan: Plan) -> None:
-        """Put the image, the initrd and pykvm's own tables into memory, after checking them all."""
+    def _place(self, plan: Plan) -> Handover:
+        """Put the image and what its protocol tells it into memory, after checking it all."""
         config, memory = self.config, self.memory
-        ram = [(slot.base, slot.end) for slot in memory.slots]
-        segments = list(plan.segments)
-        initrd = (0, 0)
-        if config.initrd is not None:
-            data = image.read_file(config.initrd, "the initrd", config.memory)
-            address = memory.low_size - len(data) & ~0xFFF
-            segments.append(Segment(address, data, len(data), "the initrd"))
-            initrd = (address, len(data))
-        segments += lowmem.segments(
-            plan.mode,
+        facts = Facts(
             memory_low=memory.low_size,
             memory_high=memory.high_size,
             cpus=config.cpus,
             append=config.append,
-            initrd=initrd,
+            modules=tuple(
+                Module(path, image.read_file(path, "the initrd", config.memory))
+                for path in config.initrds
+            ),
         )
-        check_placement(config.image, segments, ram)
+        handover = plan.handover(facts)
+        segments = [*plan.segments, *handover.segments]
+        check_placement(config.image, segments, [(slot.base, slot.end) for slot in memory.slots])
         for segment in segments:
             memory.write(segment.address, segment.data)
+        return handover
 
     def _plug_cards(self, stack: ExitStack) -> None:
         """The PCI bus, and a card for each option that asks for one."""
@@ -191,7 +189,7 @@ class Machine:
             vcpu.native.doorbells = self.vm.doorbells
             vcpu.set_cpuid(cpu.cpuid(supported, number, self.config.cpus))
             if number == 0:
-                cpu.start(vcpu, self.plan.mode, self.plan.entry)
+                cpu.start(vcpu, self.plan.mode, self.plan.entry, self.handover)
             else:
                 cpu.wait_for_sipi(vcpu)
             self.threads.append(VcpuThread(self, vcpu, observer))
