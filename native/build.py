@@ -19,11 +19,11 @@ SOURCES = [
     "guestmem.c", "bus.c", "doorbell.c", "vcpu.c", "inet.c", "irqline.c", "host.c", "coalesce.c",
     "virtq.c", "virtq_split.c", "virtq_packed.c", "isr.c", "virtio_net.c",
     "e1000.c", "e1000_irq.c", "e1000_tx.c", "e1000_rx.c",
-    "floor.c",
+    "atomic.c", "floor.c",
 ]  # fmt: skip
 HEADERS = [
     "guestmem.h", "bus.h", "doorbell.h", "vcpu.h", "irqline.h", "virtq.h", "isr.h",
-    "virtio_net.h", "e1000.h", "floor.h",
+    "virtio_net.h", "e1000.h", "atomic.h", "floor.h",
 ]  # fmt: skip
 PRIVATE = ["inet.h", "pieces.h", "coalesce.h", "virtq_ring.h", "host.h", "spin.h", "e1000_card.h"]
 
@@ -62,6 +62,8 @@ IOCTLS = [
     "KVM_SET_SREGS",
     "KVM_GET_FPU",
     "KVM_SET_FPU",
+    "KVM_GET_XSAVE",
+    "KVM_SET_XSAVE",
     "KVM_SET_CPUID2",
     "KVM_GET_CPUID2",
     "KVM_GET_MSRS",
@@ -104,6 +106,7 @@ struct kvm_sregs {
 struct kvm_fpu {
     uint8_t fpr[8][16]; uint16_t fcw, fsw; uint8_t ftwx; uint16_t last_opcode;
     uint64_t last_ip, last_dp; uint8_t xmm[16][16]; uint32_t mxcsr; ...; };
+struct kvm_xsave { uint32_t region[1024]; ...; };
 struct kvm_vcpu_events {
     struct { uint8_t injected, nr, has_error_code, pending; uint32_t error_code; } exception;
     struct { uint8_t injected, nr, soft, shadow; } interrupt;

@@ -107,6 +107,14 @@ class Vcpu:
     def set_sregs(self, sregs: Any) -> None:
         call(self.fd, "KVM_SET_SREGS", sregs)
 
+    def get_xsave(self) -> Any:
+        """``struct kvm_xsave *``: x87, XMM, MXCSR and more, as XSAVE stores them. (KVM_GET_FPU has
+        no MXCSR.)"""
+        return self._get("KVM_GET_XSAVE", "kvm_xsave")
+
+    def set_xsave(self, area: Any) -> None:
+        call(self.fd, "KVM_SET_XSAVE", area)
+
     def get_events(self) -> Any:
         """``struct kvm_vcpu_events *``: what is pending or being injected."""
         return self._get("KVM_GET_VCPU_EVENTS", "kvm_vcpu_events")

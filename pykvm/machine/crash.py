@@ -101,6 +101,7 @@ def _outcome(thread: VcpuThread, reason: str, regs: Any = None, sregs: Any = Non
         recent=tuple(_recent(thread)),
         devices={device.name: device.state() for device in machine.board.devices},
         code_is_mapped=bool(code.after),
+        detail=thread.why_unfinished,
         stack_is_mapped=_is_ram(thread, sregs, sregs.ss.base * _uses_ss_base(sregs) + regs.rsp - 8),
     )
     return Outcome(f"the guest crashed: {reason}", status=CRASH_STATUS, report=report)

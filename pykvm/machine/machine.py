@@ -101,6 +101,8 @@ class Machine:
         self.memory = stack.enter_context(GuestMemory(config.memory))
         self.handover = self._place(self.plan)
         self.vm = stack.enter_context(Vm(kvm, self.memory))
+        if kvm.capability("EXIT_ON_EMULATION_FAILURE"):
+            self.vm.enable("EXIT_ON_EMULATION_FAILURE", 1)  # in ring 3 too, instead of a #UD
         self.messages = IrqfdMessages(self.vm)
         self.kicks = IoeventfdKicks(self.vm)
         self.loop = EpollLoop(self.lock, on_error=self._bug)

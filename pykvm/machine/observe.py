@@ -17,7 +17,7 @@ from pykvm.kvm.abi import EXIT_NAMES, ffi, lib
 from pykvm.kvm.vcpu import Vcpu
 from pykvm.machine.irq import GsiLine
 from pykvm.memory import GuestMemory
-from pykvm.trace.events import Code, DeviceEvent, ExitEvent, IrqEvent
+from pykvm.trace.events import FINISHED, Code, DeviceEvent, ExitEvent, IrqEvent
 
 if TYPE_CHECKING:
     from pykvm.machine.machine import Machine
@@ -78,20 +78,26 @@ class Observer:
             value = _last_value(vcpu)
         offset = recent.address - claimed.base if claimed else 0
         code = self._code(thread, recent, reply) if self.tracer.wants_code else None
+        reason, device = EXIT_NAMES.get(recent.reason, f"reason {recent.reason}"), None
+        detail = ""
+        finished, thread.finished = thread.finished, None
+        if finished is not None:
+            reason, device, detail = FINISHED, finished.how, finished.mnemonic
         event = ExitEvent(
             time_ns=native.exited_ns - self.machine.started_ns,
             vcpu=vcpu.number,
-            reason=EXIT_NAMES.get(recent.reason, f"reason {recent.reason}"),
+            reason=reason,
             address=recent.address if touches else None,
             size=recent.size,
             count=recent.count or 1,
             write=write,
             value=value,
-            device=claimed.device.name if claimed else None,
+            device=claimed.device.name if claimed else device,
             offset=offset,
             register=claimed.device.registers.lookup(offset, write, claimed.device.bank)
             if claimed
             else None,
+            detail=detail,
             guest_ns=native.exited_ns - native.entered_ns,
             user_ns=now - native.exited_ns,
             code=code,

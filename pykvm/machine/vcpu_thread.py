@@ -22,6 +22,7 @@ from pykvm.kvm.vcpu import Vcpu
 from pykvm.machine.outcome import Outcome
 
 if TYPE_CHECKING:
+    from pykvm.machine.finish.finisher import Finished, Finisher
     from pykvm.machine.machine import Machine
     from pykvm.machine.observe import Observer
 
@@ -42,6 +43,9 @@ class VcpuThread:
         self._probe = threading.Event()
         self._answered = threading.Event()
         self._halted = False
+        self._finisher: Finisher | None = None
+        self.finished: Finished | None = None
+        """The instruction that the last exit was finished for, if it was."""
         self._thread = threading.Thread(target=self._main, name=f"vcpu{vcpu.number}", daemon=True)
 
     def start(self) -> None:
@@ -220,6 +224,26 @@ class VcpuThread:
         if self.vcpu.run_state.notify.flags & lib.KVM_NOTIFY_CONTEXT_INVALID:
             self.crash()
 
+    def internal_error(self) -> None:
+        """An instruction that KVM could not emulate is finished here; the rest are crashes."""
+        if self.vcpu.run_state.internal.suberror == lib.KVM_INTERNAL_ERROR_EMULATION:
+            if self._finisher is None:
+                from pykvm.machine.finish.finisher import Finisher
+
+                machine = self.machine
+                self._finisher = Finisher(
+                    self.vcpu, machine.memory, machine.board.mmio, self._transfer
+                )
+            self.finished = self._finisher.finish()
+            if self.finished is not None:
+                return
+        self.crash()
+
+    @property
+    def why_unfinished(self) -> str:
+        """What a crash report says of an instruction that nobody could finish."""
+        return self._finisher.why if self._finisher is not None else ""
+
     def crash(self) -> None:
         """The guest cannot go on: end the run with a report."""
         from pykvm.machine.crash import crashed
@@ -231,7 +255,7 @@ _Answer = Callable[[VcpuThread], None]
 
 _CRASHES = (
     # the guest, or KVM on its behalf, has failed
-    "UNKNOWN EXCEPTION FAIL_ENTRY SHUTDOWN INTERNAL_ERROR DEBUG "
+    "UNKNOWN EXCEPTION FAIL_ENTRY SHUTDOWN DEBUG "
     # needs a feature that pykvm never turns on
     "HYPERV XEN AP_RESET_HOLD MEMORY_FAULT TDX "
     # other architectures' exits: on x86 they cannot come
@@ -248,6 +272,7 @@ ANSWERS: dict[str, _Answer] = {
     "X86_WRMSR": VcpuThread.msr,
     "SYSTEM_EVENT": VcpuThread.system_event,
     "NOTIFY": VcpuThread.notify,
+    "INTERNAL_ERROR": VcpuThread.internal_error,
     # a window, a priority, an acknowledgement or a bus lock: information that nobody asked for
     "INTR": VcpuThread.nothing,
     "NMI": VcpuThread.nothing,

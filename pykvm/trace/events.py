@@ -31,6 +31,11 @@ class Code:
     past: bool | None = None  # RIP is already past the instruction; None when not known
 
 
+FINISHED = "FINISHED"
+"""The reason of an exit for an instruction that KVM could not emulate and pykvm has finished:
+``device`` is then the means (``event``, ``direct``, ``unicorn``, ``fault``), ``detail`` which."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExitEvent:
     """One VM exit, after it was answered.

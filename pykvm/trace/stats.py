@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TextIO
 
-from pykvm.trace.events import Event, ExitEvent
+from pykvm.trace.events import FINISHED, Event, ExitEvent
 from pykvm.trace.histogram import Histogram
 
 Kernel = Mapping[int, Mapping[str, int]]
@@ -21,9 +21,9 @@ _VERBS = {"IO": {"read": "in", "write": "out"}, "MMIO": {"read": "ld", "write": 
 class Key(NamedTuple):
     """What exits are counted by; empty strings where it does not apply."""
 
-    reason: str  # KVM's: "IO", "MMIO", "SHUTDOWN"
-    device: str  # "unclaimed" for an address that nobody answers
-    register: str  # without an array's index
+    reason: str  # KVM's: "IO", "MMIO", "SHUTDOWN"; or "FINISHED"
+    device: str  # "unclaimed" for an address that nobody answers; how it was finished
+    register: str  # without an array's index; the instruction that was finished
     direction: str  # "read" or "write"
 
 
@@ -157,6 +157,8 @@ def _exit_name(key: Key) -> str:
 
 def _key(event: ExitEvent) -> Key:
     if event.address is None:
+        if event.reason == FINISHED:
+            return Key(event.reason, event.device or "", event.detail, "")
         return Key(event.reason, "", "", "")
     direction = "write" if event.write else "read"
     if event.device is None:

@@ -1,5 +1,7 @@
 """The one door to guest memory, in Python and in C: one suite over both."""
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,3 +127,47 @@ def test_closing_twice_is_harmless():
     memory = GuestMemory(4096)
     memory.close()
     memory.close()
+
+
+def cas16(memory, address, expected, desired):
+    """Compare-and-exchange of a pair; returns (result, what was there)."""
+    cell = ffi.new("uint64_t[2]", expected)
+    return lib.pk_guest_cas16(memory.native(), address, cell, *desired), list(cell)
+
+
+def test_compare_and_exchange_exchanges_only_what_is_expected():
+    with GuestMemory(SIZE) as memory:
+        memory.write_u64(0x108, 2)
+        assert cas16(memory, 0x100, [0, 2], [5, 6]) == (lib.PK_CAS_EXCHANGED, [0, 2])
+        assert cas16(memory, 0x100, [0, 2], [7, 8]) == (lib.PK_CAS_DIFFERS, [5, 6])
+        cell = ffi.new("uint64_t *", 5)
+        assert lib.pk_guest_cas8(memory.native(), 0x100, cell, 9) == lib.PK_CAS_EXCHANGED
+        assert lib.pk_guest_cas8(memory.native(), 0x100, cell, 3) == lib.PK_CAS_DIFFERS
+        assert (cell[0], memory.read_u64(0x100), memory.read_u64(0x108)) == (9, 9, 6)
+
+
+@pytest.mark.parametrize("address", [0x108, 0x101, SIZE, SIZE - 8, (1 << 64) - 16])
+def test_compare_and_exchange_refuses_what_is_not_aligned_ram(address):
+    with GuestMemory(SIZE) as memory:
+        assert cas16(memory, address, [0, 0], [1, 1])[0] == lib.PK_CAS_REFUSED
+        cell = ffi.new("uint64_t *")
+        refused = lib.pk_guest_cas8(memory.native(), address | 4, cell, 1)
+        assert refused == lib.PK_CAS_REFUSED
+
+
+def test_compare_and_exchange_is_atomic():
+    rounds = 2000
+
+    def count(memory):
+        for _ in range(rounds):
+            done, seen = cas16(memory, 0, [0, 0], [1, 1])
+            while done != lib.PK_CAS_EXCHANGED:
+                done, seen = cas16(memory, 0, seen, [seen[0] + 1, seen[1] + 1])
+
+    with GuestMemory(SIZE) as memory:
+        threads = [threading.Thread(target=count, args=(memory,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (memory.read_u64(0), memory.read_u64(8)) == (3 * rounds, 3 * rounds)

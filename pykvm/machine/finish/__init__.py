@@ -1,0 +1,1 @@
+"""Finishing, in user space, an instruction that KVM reports it cannot emulate."""
