@@ -76,18 +76,20 @@ class KeyboardController(SimpleDevice):
     def read(self, offset: int, size: int) -> int:
         if offset == _COMMAND:
             return _SYSTEM | (_OUTPUT_FULL if self.full else 0)
+        if offset != _DATA:  # nobody's ports, between its two
+            return 0xFF
         self.full = 0
         return self.output
 
     def write(self, offset: int, size: int, value: int) -> None:
         if offset == _COMMAND:
             self._run(value)
-        elif self.command == _WRITE_OUTPUT:
-            self._set_port(value)
-        elif self.command == _WRITE_CONFIG:
-            self.config = value
-        if offset == _DATA:
-            self.command = 0
+        elif offset == _DATA:
+            command, self.command = self.command, 0
+            if command == _WRITE_OUTPUT:
+                self._set_port(value)
+            elif command == _WRITE_CONFIG:
+                self.config = value
 
     def _run(self, command: int) -> None:
         self.command = command

@@ -1,6 +1,6 @@
 """The PC board: which device sits at which port, on which interrupt line.
 
-    0x0060, 0x0064  keyboard controller stub (reset)      0x0080  POST codes
+    0x0060-0x0064   keyboard controller stub (reset)      0x0080  POST codes
     0x0070-0x0071   CMOS and clock, IRQ 8                 0x00f4  debug exit
     0x03f8-0x03ff   serial port, IRQ 4                    0x0604  ACPI PM1a control (power off)
     0x0cf8-0x0cff   PCI host bridge, with the reset control register at 0x0cf9
@@ -80,7 +80,6 @@ def pc(wiring: Wiring, *, serial: CharBackend, memory_low: int, memory_high: int
     board.plug(board.pio, DEBUG_EXIT, 4, DebugExit(wiring.guest_exit))
     board.plug(board.pio, POST_CODE, 1, PostCode())
     board.plug(board.pio, PM1A_CONTROL, 2, AcpiPower(wiring.power_off))
-    keyboard = KeyboardController(wiring.reset)
-    board.plug(board.pio, KEYBOARD, 1, keyboard)
-    board.plug(board.pio, KEYBOARD + 4, 1, keyboard)
+    # One range, so that the device sees its offsets; port 0x61 in it is KVM's own, with the PIT.
+    board.plug(board.pio, KEYBOARD, 5, KeyboardController(wiring.reset))
     return board

@@ -219,6 +219,12 @@ def test_an_exit_the_host_cannot_emulate_is_reported(image):
     assert b"rip" in done.stderr.lower()
 
 
+@pytest.mark.parametrize("reset", ["b0fe e664", "66baf90cb006ee"], ids=["0x64", "0xcf9"])
+def test_a_reset_ends_the_run_at_once(image, reset):
+    exits_with_3 = bytes.fromhex("b001 e6f4")
+    assert run("run", image(bytes.fromhex(reset) + exits_with_3)).returncode == 0
+
+
 def test_many_timeouts_leave_no_process_behind(image):
     path = image(SPIN_FOREVER)
     processes = [start("run", path, "--timeout", "0.2") for _ in range(4)]

@@ -72,6 +72,14 @@ def test_its_self_test_passes():
     assert not device.read(4, 1) & 1
 
 
+def test_the_ports_between_its_two_are_nobodys():
+    device, seen = keyboard()
+    device.write(4, 1, 0xD1)
+    device.write(1, 1, 0)
+    assert not seen
+    assert device.read(1, 1) == 0xFF
+
+
 def test_the_output_port_holds_a20_and_can_reset():
     device, seen = keyboard()
     device.write(4, 1, 0xD0)
