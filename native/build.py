@@ -64,6 +64,8 @@ IOCTLS = [
     "KVM_SET_FPU",
     "KVM_GET_XSAVE",
     "KVM_SET_XSAVE",
+    "KVM_GET_XCRS",
+    "KVM_SET_XCRS",
     "KVM_SET_CPUID2",
     "KVM_GET_CPUID2",
     "KVM_GET_MSRS",
@@ -106,6 +108,8 @@ struct kvm_sregs {
 struct kvm_fpu {
     uint8_t fpr[8][16]; uint16_t fcw, fsw; uint8_t ftwx; uint16_t last_opcode;
     uint64_t last_ip, last_dp; uint8_t xmm[16][16]; uint32_t mxcsr; ...; };
+struct kvm_xcr { uint32_t xcr, reserved; uint64_t value; };
+struct kvm_xcrs { uint32_t nr_xcrs, flags; struct kvm_xcr xcrs[16]; ...; };
 struct kvm_xsave { uint32_t region[1024]; ...; };
 struct kvm_vcpu_events {
     struct { uint8_t injected, nr, has_error_code, pending; uint32_t error_code; } exception;

@@ -115,6 +115,18 @@ class Vcpu:
     def set_xsave(self, area: Any) -> None:
         call(self.fd, "KVM_SET_XSAVE", area)
 
+    def get_xcr0(self) -> int:
+        """XCR0: which parts of the state XSAVE and AVX may use."""
+        xcrs = self._get("KVM_GET_XCRS", "kvm_xcrs")
+        found = (xcrs.xcrs[n] for n in range(xcrs.nr_xcrs))
+        return next((int(row.value) for row in found if row.xcr == 0), 1)
+
+    def set_xcr0(self, value: int) -> None:
+        xcrs = ffi.new("struct kvm_xcrs *")
+        xcrs.nr_xcrs = 1
+        xcrs.xcrs[0].value = value
+        call(self.fd, "KVM_SET_XCRS", xcrs)
+
     def get_events(self) -> Any:
         """``struct kvm_vcpu_events *``: what is pending or being injected."""
         return self._get("KVM_GET_VCPU_EVENTS", "kvm_vcpu_events")

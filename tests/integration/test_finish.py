@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from pykvm.errors import KvmError
 from pykvm.kvm.abi import lib
 from pykvm.machine.finish.finisher import Finisher
 from tests.support.ring import CODE, DATA, DEVICE, FLAGS, NAMES, Cpu, Ring
@@ -176,6 +177,65 @@ def test_code_that_changes_under_unicorn_is_noticed(ring):
             assert now.xmm[0] == result
 
 
+LOADS = {
+    "vmovdqu ymm3, [rbx + 5]": "c5fe6f5b05",
+    "vmovdqa ymm3, [rbx]": "c5fd6f1b",
+    "vmovups xmm3, [rbx + 5]": "c5f8105b05",
+    "vmovntdqa ymm11, [rbx]": "c4627d2a1b",
+}
+STORES = {
+    "vmovdqu [rbx + 5], ymm3": "c5fe7f5b05",
+    "vmovapd [rbx], ymm3": "c5fd291b",
+    "vmovups [rbx + 5], xmm3": "c5f8115b05",
+    "vmovntdq [rbx], ymm3": "c5fde71b",
+}
+
+
+@pytest.fixture
+def avx(ring):
+    """A ring whose guest may use AVX."""
+    before = ring.first.cr4
+    try:
+        ring.vcpu.set_xcr0(7)
+    except KvmError:
+        pytest.skip("this CPU has no AVX")
+    ring.first.cr4 = before | 1 << 18
+    yield ring
+    ring.first.cr4 = before
+
+
+@pytest.mark.parametrize("code", {**LOADS, **STORES}.values(), ids={**LOADS, **STORES})
+@TRIES
+@given(start=STARTS)
+def test_an_avx_move_is_done_as_the_cpu_does_it(avx, code, start):
+    start.high = list(start.xmm[::-1])
+    compare(avx, bytes.fromhex(code), start, "direct")
+
+
+def test_an_avx_move_reaches_a_device_in_parts_of_8_bytes(avx):
+    start = Cpu(regs={"rbx": DEVICE}, xmm=[0] * 3 + [0x1111 << 64 | 0x2222] + [0] * 12)
+    start.high = [0] * 3 + [0x3333] + [0] * 12
+    avx.finished(bytes.fromhex("c5fe7f1b"), start)
+    values = [(at, int.from_bytes(data, "little")) for at, data, _ in avx.touched]
+    assert values == [
+        (DEVICE, 0x2222), (DEVICE + 8, 0x1111), (DEVICE + 16, 0x3333), (DEVICE + 24, 0),
+    ]  # fmt: skip
+    _, now = avx.finished(bytes.fromhex("c5fe6f1b"), start)
+    eight = int.from_bytes(bytes(range(1, 9)), "little")
+    assert (now.xmm[3], now.high[3]) == (eight << 64 | eight,) * 2
+
+
+def test_an_avx_move_that_must_be_aligned_is_a_general_protection_fault(avx):
+    done, _ = avx.finished(bytes.fromhex("c5fd6f1b"), Cpu(regs={"rbx": DATA + 16}))
+    assert done.how == "fault"
+    assert pending(avx)[:2] == (13, 0)
+
+
+def test_without_osxsave_an_avx_move_is_undefined(ring):
+    ring.finished(bytes.fromhex("c5fe6f1b"), Cpu(regs={"rbx": DATA}))
+    assert pending(ring)[:2] == (6, None)
+
+
 # -- what the guest gets instead -------------------------------------------------------------------
 
 
@@ -257,7 +317,9 @@ def test_what_the_cpu_refuses_is_an_exception_of_the_guest(ring, code, start, ve
     assert now.length == 0
 
 
-@pytest.mark.parametrize("code", ["c5fc1003", "c4e263f5c1", "0fae23", "0f20c0", "ffff"])
+@pytest.mark.parametrize(
+    "code", ["c5fc58c1", "62f17c481003", "c4e263f5c1", "0fae23", "0f20c0", "ffff"]
+)
 def test_what_nobody_knows_says_so_and_changes_nothing(ring, code):
     start = Cpu(regs={"rbx": DATA}, memory=bytes(range(64)))
     done, now = ring.finished(bytes.fromhex(code), start)
@@ -267,7 +329,7 @@ def test_what_nobody_knows_says_so_and_changes_nothing(ring, code):
 
 
 def test_in_ring_3_it_is_the_exception_that_kvm_would_raise(ring):
-    done, _ = ring.finished(bytes.fromhex("c5fc1003"), Cpu(), 3)
+    done, _ = ring.finished(bytes.fromhex("c5fc58c1"), Cpu(), 3)
     assert done.how == "fault"
     assert pending(ring)[:2] == (6, None)
 

@@ -31,6 +31,7 @@ class Cpu:
 
     regs: dict = field(default_factory=dict)
     xmm: list = field(default_factory=lambda: [0] * 16)
+    high: list = field(default_factory=lambda: [0] * 16)  # the upper halves of YMM
     x87: list = field(default_factory=list)  # raw 80-bit values from the top of the stack on
     mxcsr: int = 0x1F80
     flags: int = 0
@@ -88,8 +89,8 @@ class Ring:
         fpu.status = (8 - len(state.x87) & 7) << 11
         fpu.stack = [*state.x87, *[0] * (8 - len(state.x87))]
         fpu.tags = sum(1 << (fpu.top + n & 7) for n in range(len(state.x87)))
-        fpu.xmm = list(state.xmm)
-        fpu.keep()
+        fpu.xmm, fpu.high = list(state.xmm), list(state.high)
+        fpu.keep(high=any(state.high))
 
     def native(self, code, state):
         """Run it in ring 3; None if this CPU does not know it or it ended in an exception."""
@@ -118,6 +119,7 @@ class Ring:
         return Cpu(
             regs={name: getattr(regs, name) for name in NAMES},
             xmm=fpu.xmm,
+            high=fpu.high,
             x87=fpu.stack[: fpu.tags.bit_count()],
             mxcsr=fpu.mxcsr,
             flags=regs.rflags & FLAGS,

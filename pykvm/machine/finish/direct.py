@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pykvm.kvm.abi import ffi, lib
+from pykvm.machine.finish import avx
 from pykvm.machine.finish.fault import GP, MF, NM, UD, CannotFinish, Fault
 from pykvm.machine.finish.state import AC, AF, CF, OF, PF_, SF, ZF, State
 
@@ -94,4 +95,5 @@ DIRECT: dict[str, Direct] = {
     "ud0": _undefined,
     "ud1": _undefined,
     "ud2": _undefined,
+    **dict.fromkeys([*avx.ALIGNED, *avx.UNALIGNED], avx.move),
 }

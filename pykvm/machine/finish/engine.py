@@ -13,7 +13,7 @@ from typing import Any
 from pykvm.machine.finish import unicorn_registers as registers
 from pykvm.machine.finish.fault import DF, PF, CannotFinish, Fault
 from pykvm.machine.finish.paging import Access, translate
-from pykvm.machine.finish.state import State, pieces
+from pykvm.machine.finish.state import State, opcode, pieces
 from pykvm.memory import GuestMemory
 
 INSTALL = "pip install 'pykvm-vmm[emulate]'"
@@ -34,7 +34,6 @@ _REFUSED = (
     "syscall",
     "sysenter",
 )
-_PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3"
 _VEX = (0xC4, 0xC5, 0x62)
 _HAS_ERROR_CODE = (8, 10, 11, 12, 13, 17)
 
@@ -176,7 +175,7 @@ class Engine:
 def check_known(state: State, insn: Any) -> None:
     """Raise CannotFinish for what Unicorn would get wrong."""
     mnemonic = insn.mnemonic.split()[-1]
-    if _opcode(insn) in _VEX and (state.bits == 64 or insn.bytes[1] >= 0xC0):
+    if opcode(insn) in _VEX and (state.bits == 64 or insn.bytes[1] >= 0xC0):
         raise CannotFinish("the Unicorn engine knows no AVX, and gets other VEX instructions wrong")
     groups = [insn.group_name(group) for group in insn.groups]
     if mnemonic.startswith(_REFUSED) or any(name in _REFUSED_GROUPS for name in groups):
@@ -186,8 +185,3 @@ def check_known(state: State, insn: Any) -> None:
     flat = all(getattr(state.sregs, name).base == 0 for name in ("cs", "ds", "es", "ss"))
     if state.bits == 16 or state.sregs.efer & _EFER_LMA or not flat:
         raise CannotFinish("only 64-bit and flat 32-bit code can be finished in the Unicorn engine")
-
-
-def _opcode(insn: Any) -> int:
-    """The first byte that is no legacy prefix."""
-    return next((byte for byte in insn.bytes if byte not in _PREFIXES), 0)

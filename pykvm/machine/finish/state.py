@@ -14,6 +14,7 @@ from pykvm.machine.finish.paging import Access, translate
 from pykvm.memory import GuestMemory
 
 PAGE = 4096
+_PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3"
 CF, PF_, AF, ZF, SF, TF, OF, AC = 1 << 0, 1 << 2, 1 << 4, 1 << 6, 1 << 7, 1 << 8, 1 << 11, 1 << 18
 _EFER_LMA = 1 << 10
 _HIGH_BYTES = ("ah", "bh", "ch", "dh")
@@ -125,7 +126,7 @@ class State:
             try:
                 self.memory.write(physical, part)
             except GuestMemoryError:
-                self.mmio(self.bus, physical, memoryview(part), True)
+                self._device(physical, bytearray(part), True)
 
     def physical(self, linear: int, *, write: bool) -> int:
         """The physical address of an allowed access. Raises Fault."""
@@ -140,8 +141,15 @@ class State:
             return self.memory.read(physical, length)
         except GuestMemoryError:
             data = bytearray(length)
-            self.mmio(self.bus, physical, memoryview(data), False)
+            self._device(physical, data, False)
             return bytes(data)
+
+    def _device(self, physical: int, data: bytearray, write: bool) -> None:
+        """An access to a device, in the parts of 8 bytes that KVM would make of it."""
+        with memoryview(data) as view:
+            for at in range(0, len(data), 8):
+                with view[at : at + 8] as part:
+                    self.mmio(self.bus, physical + at, part, write)
 
 
 def pieces(linear: int, size: int) -> list[tuple[int, int]]:
@@ -152,6 +160,11 @@ def pieces(linear: int, size: int) -> list[tuple[int, int]]:
         found.append((linear, length))
         linear, size = linear + length, size - length
     return found
+
+
+def opcode(insn: Any) -> int:
+    """The first byte of an instruction that is no legacy prefix."""
+    return next((byte for byte in insn.bytes if byte not in _PREFIXES), 0)
 
 
 def _place(name: str) -> tuple[str, int, int]:
