@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pykvm.kvm.abi import lib
 from pykvm.kvm.system import Kvm
 from pykvm.kvm.vm import Vm
 from pykvm.machine import cpu
+from pykvm.machine.finish.engine import INSTALL
 from pykvm.memory import GuestMemory
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -67,7 +69,7 @@ def checks() -> list[Check]:
         with Kvm() as kvm:
             found += _capabilities(kvm)
         found.append(_first_instruction())
-    found += [_vendor(), _tap(), _vhost(), _hugepages()]
+    found += [_vendor(), _unicorn(), _tap(), _vhost(), _hugepages()]
     found += [_program(*row) for row in _PROGRAMS]
     return found
 
@@ -128,12 +130,20 @@ def _vendor() -> Check:
         return Check(
             "virtualization", purpose, WARN,
             "software (no VT-x or AMD-V in this CPU): a guest's ring 0 is emulated one "
-            "instruction at a time, some instructions not at all; ring 3 runs at full speed",
+            "instruction at a time, some by pykvm; ring 3 runs at full speed",
             "run on a host with VT-x or AMD-V",
         )  # fmt: skip
     if nested:
         return Check("virtualization", purpose, WARN, "nested: each exit costs several", "")
     return Check("virtualization", purpose, OK, "hardware")
+
+
+def _unicorn() -> Check:
+    there = find_spec("unicorn") is not None
+    return Check(
+        "unicorn", "SSE and x87 instructions that KVM could not emulate", OK if there else WARN,
+        "installed" if there else "not installed", "" if there else INSTALL,
+    )  # fmt: skip
 
 
 def _module(name: str) -> bool:
