@@ -12,10 +12,10 @@ JOBS ?= 2
 BENCH_GUESTS := exits.elf nic.elf virtio_nic.elf
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build guest check fmt test-unit test-kvm bench readme sanitize clean
+.PHONY: help run test build guest linux-guest linux-stock check fmt test-unit test-kvm bench readme sanitize clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## run the demo guest on /dev/kvm
 	$(BIN)/pykvm run guest/build/demo.elf
@@ -30,6 +30,12 @@ guest: ## build the guest kit's images
 	@$(MAKE) --no-print-directory -C guest
 	@mkdir -p pykvm/guests && for image in $(BENCH_GUESTS); do \
 		cmp -s guest/build/$$image pykvm/guests/$$image || cp guest/build/$$image pykvm/guests/; done
+
+linux-guest: ## build the tests' Linux kernel into the cache, from Debian's source
+	@guest/linux/build.sh
+
+linux-stock: ## fetch Debian's own kernel into the cache, for the tests
+	@guest/linux/stock.sh
 
 check: $(VENV)/.built ## read-only: lint, format, types
 	$(BIN)/ruff check .

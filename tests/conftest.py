@@ -26,6 +26,17 @@ def _tap_problem():
     return None
 
 
+def _kernel_problem(item):
+    """Why there is no kernel to boot, or None."""
+    from tests.support.linux import where
+
+    if item.get_closest_marker("stock"):
+        return None if where("stock.sh") else "no stock kernel: make linux-stock"
+    if item.get_closest_marker("linux"):
+        return None if where("build.sh") else "the Linux guest is not built: make linux-guest"
+    return None
+
+
 def pytest_runtest_setup(item):
     """Skip visibly what the host cannot do; with PYKVM_REQUIRE_KVM=1 that is a failure."""
     problem = _kvm_problem() if item.get_closest_marker("kvm") else None
@@ -37,11 +48,14 @@ def pytest_runtest_setup(item):
             if shutil.which("qemu-system-x86_64")
             else "QEMU is not installed: sudo apt-get install qemu-system-x86"
         )
-    if problem is None:
-        return
-    if os.environ.get("PYKVM_REQUIRE_KVM") == "1":
+    if problem is not None and os.environ.get("PYKVM_REQUIRE_KVM") == "1":
         pytest.fail(problem, pytrace=False)
-    pytest.skip(problem)
+    # Building a kernel takes minutes, so only who says that it is built fails without it.
+    kernel = _kernel_problem(item)
+    if kernel is not None and os.environ.get("PYKVM_REQUIRE_LINUX") == "1":
+        pytest.fail(kernel, pytrace=False)
+    if problem or kernel:
+        pytest.skip(problem or kernel)
 
 
 def _open_files():

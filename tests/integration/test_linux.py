@@ -1,0 +1,66 @@
+"""Real Linux kernels, started by each protocol that they have."""
+
+import pytest
+
+from tests.support.linux import Linux, archive, where
+
+pytestmark = [pytest.mark.kvm, pytest.mark.linux]
+
+BOOTED = 120  # seconds, on a slow machine that emulates the kernel
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    """The directory of the lean kernel that ``make linux-guest`` builds."""
+    return where("build.sh")
+
+
+@pytest.fixture
+def initrd(tmp_path):
+    path = tmp_path / "initrd"
+    path.write_bytes(archive({"dev": (0o40755, b""), "init": (0o100755, b"not a program")}))
+    return path
+
+
+def test_a_bzimage_finds_memory_command_line_and_initrd_and_reboots(kernel, initrd):
+    with Linux(
+        kernel / "bzImage", "-m", "96M", "--initrd", initrd, append="first second=2"
+    ) as guest:
+        guest.wait_for("Linux version 6.1", BOOTED)
+        assert guest.wait_for("Command line:", BOOTED).endswith("first second=2")
+        guest.wait_for("[mem 0x0000000000100000-0x0000000005ffffff] usable", BOOTED)
+        guest.wait_for("Run /init as init process", BOOTED)
+        guest.wait_for("Failed to execute /init (error -8)", BOOTED)  # it is there, and no program
+        assert guest.end(BOOTED) == 0
+    log = "\n".join(guest.lines)
+    assert "random: crng init done" in log  # seeded by setup_data
+    assert "Hypervisor detected: KVM" in log
+
+
+def test_a_vmlinux_starts_by_its_pvh_note(kernel, initrd):
+    with Linux(kernel / "vmlinux", "--mode", "pvh", "-m", "96M", "--initrd", initrd) as guest:
+        guest.wait_for("Linux version 6.1", BOOTED)
+        guest.wait_for("[mem 0x0000000000100000-0x0000000005ffffff] usable", BOOTED)
+        guest.wait_for("Run /init as init process", BOOTED)
+
+
+def test_a_vmlinux_starts_by_the_64_bit_protocol(kernel):
+    with Linux(kernel / "vmlinux", "-m", "96M", append="earlyprintk=serial,ttyS0") as guest:
+        guest.wait_for("Linux version 6.1", BOOTED)
+        guest.wait_for("PCI host bridge to bus 0000:00", BOOTED)
+
+
+@pytest.mark.slow
+def test_with_kaslr_the_kernels_own_decompressor_runs(kernel):
+    with Linux(kernel / "bzImage", "--kaslr", append="earlyprintk=serial,ttyS0") as guest:
+        guest.wait_for("Linux version 6.1", BOOTED)
+
+
+@pytest.mark.slow
+@pytest.mark.stock
+def test_debians_own_kernel_starts_from_its_vmlinuz():
+    with Linux(where("stock.sh"), "-m", "256M", append="earlyprintk=serial,ttyS0") as guest:
+        assert "debian" in guest.wait_for("Linux version 6.1", BOOTED)
+        guest.wait_for("BIOS-e820: [mem 0x0000000000100000-0x000000000fffffff] usable", BOOTED)
+        guest.wait_for("Booting paravirtualized kernel on KVM", BOOTED)
+        guest.wait_for("Memory: ", BOOTED)
