@@ -47,6 +47,8 @@ UNICORN = {
     "pcmpistri xmm0, xmm1, 12": "660f3a63c10c",
     "aesenc xmm0, xmm1": "660f38dcc1",
     "pclmulqdq xmm0, xmm1, 17": "660f3a44c111",
+    "pblendvb xmm2, xmm1": "660f3810d1",  # and xmm0, which no operand names
+    "pcmpistrm xmm2, xmm1, 12": "660f3a62d10c",
     # x87 and MMX
     "fld1": "d9e8",
     "fild qword ptr [rbx]": "df2b",
@@ -318,7 +320,8 @@ def test_what_the_cpu_refuses_is_an_exception_of_the_guest(ring, code, start, ve
 
 
 @pytest.mark.parametrize(
-    "code", ["c5fc58c1", "62f17c481003", "c4e263f5c1", "0fae23", "0f20c0", "ffff"]
+    "code",
+    ["c5fc58c1", "62f17c481003", "660ff7c1", "dd33", "c4e263f5c1", "0fae23", "0f20c0", "ffff"],
 )
 def test_what_nobody_knows_says_so_and_changes_nothing(ring, code):
     start = Cpu(regs={"rbx": DATA}, memory=bytes(range(64)))

@@ -24,16 +24,10 @@ _EFER_LMA = 1 << 10
 # They change what is not carried back, or depend on what Unicorn does not have.
 _REFUSED_GROUPS = ("privilege", "vm", "int", "call", "ret", "iret")
 _REFUSED = (
-    "xsave",
-    "xrstor",
-    "xgetbv",
-    "fxsave",
-    "fxrstor",
-    "cpuid",
-    "rdtsc",
-    "syscall",
-    "sysenter",
-)
+    "xsave", "xrstor", "xgetbv", "fxsave", "fxrstor", "cpuid", "rdtsc", "syscall", "sysenter",
+    # capstone does not say what memory they touch, so it cannot be looked at before
+    "maskmov", "fsave", "fnsave", "frstor", "fstenv", "fnstenv", "fldenv",
+)  # fmt: skip
 _VEX = (0xC4, 0xC5, 0x62)
 _HAS_ERROR_CODE = (8, 10, 11, 12, 13, 17)
 

@@ -5,8 +5,8 @@ x87, MMX and XMM are carried for instructions that have to do with them; general
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 from pykvm.machine.finish.fpu import STACK, XMM, Fpu
 from pykvm.machine.finish.state import AF, OF, SF, State
@@ -33,7 +33,8 @@ def _ids() -> dict[str, Any]:
         "control": [getattr(c, f"UC_X86_REG_{n}") for n in ("MSR", "CR4", "CR3", "CR0")],
         "bases": [c.UC_X86_REG_FS_BASE, c.UC_X86_REG_GS_BASE],
         "cr2": c.UC_X86_REG_CR2,
-        "xmm": [c.UC_X86_REG_MXCSR, *of("XMM", XMM)],
+        "mxcsr": c.UC_X86_REG_MXCSR,
+        "xmm": of("XMM", XMM),
         "x87": [c.UC_X86_REG_FPCW, c.UC_X86_REG_FPSW, c.UC_X86_REG_FPTAG, *of("FP", STACK)],
     }
 
@@ -47,10 +48,10 @@ def give(uc: Any, state: State, insn: Any) -> None:
     rows = list(zip(ids["control"], control, strict=True))
     rows += zip(ids["bases"], (sregs.fs.base, sregs.gs.base), strict=True)
     rows += zip(ids["general"], [getattr(regs, name) for name in _GENERAL], strict=True)
-    vectors, stack = _touched(insn)
+    vectors, stack, _ = _touched(insn)
     if vectors:
-        fpu = state.fpu
-        rows += zip(ids["xmm"], [fpu.mxcsr, *fpu.xmm], strict=True)
+        rows.append((ids["mxcsr"], state.fpu.mxcsr))
+        rows += [(ids["xmm"][n], state.fpu.xmm[n]) for n in vectors]
     if stack:
         rows += zip(ids["x87"], _x87(state.fpu), strict=True)
     uc.reg_write_batch(rows)
@@ -59,18 +60,19 @@ def give(uc: Any, state: State, insn: Any) -> None:
 def take(uc: Any, state: State, insn: Any) -> int:
     """What the instruction has changed; returns RIP."""
     ids = _ids()
-    vectors, stack = _touched(insn)
+    vectors, stack, changed = _touched(insn)
     wanted = list(ids["general"])
-    wanted += ids["xmm"] if vectors else []
+    wanted += [ids["mxcsr"], *(ids["xmm"][n] for n in vectors)] if vectors else []
     wanted += ids["x87"] if stack else []
     values = iter(uc.reg_read_batch(wanted))
     for name in _GENERAL:
         setattr(state.regs, name, next(values))
     if vectors:
         state.fpu.mxcsr = next(values)
-        state.fpu.xmm = [next(values) for _ in range(XMM)]
+        for n in vectors:
+            state.fpu.xmm[n] = next(values)
     if stack:
-        _keep_x87(state.fpu, list(values), _destination(insn))
+        _keep_x87(state.fpu, list(values), changed)
     if vectors or stack:
         state.fpu.keep()
     if insn.mnemonic.startswith(("fcomi", "fucomi")):
@@ -88,19 +90,24 @@ def fault_address(uc: Any) -> int:
     return int(uc.reg_read(_ids()["cr2"]))
 
 
-def _touched(insn: Any) -> tuple[bool, bool]:
-    """Whether the instruction has to do with XMM, and with x87 or MMX."""
+class _Touched(NamedTuple):
+    """What an instruction has to do with."""
+
+    vectors: tuple[int, ...]  # XMM registers, by number
+    stack: bool  # x87 or MMX
+    changed: str  # the register that it writes, if that is its first operand
+
+
+@lru_cache(maxsize=1024)
+def _touched(insn: Any) -> _Touched:
     groups = {insn.group_name(group) for group in insn.groups}
-    names = {insn.reg_name(operand.reg) for operand in insn.operands if operand.type == 1}
-    vectors = any(name.startswith("xmm") for name in names)
-    vectors |= any(name.startswith(("sse", "ssse", "aes", "pclmul", "sha")) for name in groups)
+    operands = [insn.reg_name(o.reg) if o.type == 1 else "" for o in insn.operands]
+    names = {*operands, *(insn.reg_name(reg) for regs in insn.regs_access() for reg in regs)}
+    numbers = {int(name[3:]) for name in names if name.startswith("xmm")}
+    if numbers or any(name.startswith(("sse", "ssse", "aes", "pclmul", "sha")) for name in groups):
+        numbers.add(0)  # what an operand does not name is in the first
     stack = "fpu" in groups or any(name.startswith(("mm", "st")) for name in names)
-    return vectors, stack
-
-
-def _destination(insn: Any) -> str:
-    first = insn.operands[0] if insn.operands else None
-    return str(insn.reg_name(first.reg)) if first is not None and first.type == 1 else ""
+    return _Touched(tuple(sorted(numbers)), stack, operands[0] if operands else "")
 
 
 def _x87(fpu: Fpu) -> list[Any]:
