@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pykvm.errors import KvmError
 from pykvm.kvm.abi import lib
 from pykvm.machine.finish.finisher import Finisher
-from tests.support.ring import CODE, DATA, DEVICE, FLAGS, NAMES, Cpu, Ring
+from tests.support.ring import CODE, DATA, DEVICE, FLAGS, NAMES, RAM, Cpu, Ring
 
 pytestmark = pytest.mark.kvm
 
@@ -335,6 +335,46 @@ def test_in_ring_3_it_is_the_exception_that_kvm_would_raise(ring):
     done, _ = ring.finished(bytes.fromhex("c5fc58c1"), Cpu(), 3)
     assert done.how == "fault"
     assert pending(ring)[:2] == (6, None)
+
+
+PREFIXES = st.sampled_from(["", "66", "f2", "f3", "f0", "48", "660f", "f30f", "0f", "0f38", "67"])
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    start=STARTS, prefix=PREFIXES, code=st.binary(min_size=15, max_size=15),
+    level=st.sampled_from([0, 3]), pointer=st.sampled_from([DATA, DEVICE, RAM - 4, 1 << 40, 0]),
+)  # fmt: skip
+def test_whatever_the_bytes_are_the_monitor_lives(ring, start, prefix, code, level, pointer):
+    for name in ("rax", "rcx", "rbx", "rdi"):
+        start.regs[name] = pointer
+    done, now = ring.finished(bytes.fromhex(prefix) + code, start, level)
+    assert done is not None or ring.finisher.why
+    if done is None:
+        assert now.length == 0
+
+
+@TRIES
+@given(entry=st.integers(0, (1 << 64) - 1), level=st.sampled_from([0, 3]))
+@pytest.mark.parametrize("code", ["f30fb803", "480fc70b", "0f5803", "0f1103"])
+@pytest.mark.parametrize("table", [0x2000 + DATA // (2 << 20) * 8, 0x1000, 0])
+def test_whatever_the_page_tables_hold_the_monitor_lives(ring, code, table, entry, level):
+    from pykvm.boot.lowmem import PAGE_TABLES
+
+    # The vCPU itself does not run; the code lies below the page whose entry is changed.
+    elsewhere = 0x7F00_0000_0000
+    before = ring.memory.read(PAGE_TABLES, 0x6000)
+    start = Cpu(regs={"rbx": DATA if table > 0x1FFF else elsewhere})
+    index = table if table > 0x1FFF else table + (elsewhere >> (39 if table == 0 else 30)) % 512 * 8
+    try:
+        ring.memory.write_u64(PAGE_TABLES + index, entry)
+        done, now = ring.finished(bytes.fromhex(code), start, level)
+    finally:
+        ring.memory.write(PAGE_TABLES, before)
+    assert done is not None or ring.finisher.why
+    assert now.length in (0, len(code) // 2)
 
 
 # -- as the user sees it ---------------------------------------------------------------------------
