@@ -6,6 +6,7 @@ over in one piece for the kernel to cut (Documentation/networking/tuntap.rst, <l
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -34,14 +35,14 @@ _PLAIN = VnetHeader().pack()
 
 
 class TapNet:
-    """``name`` is an interface (made if it does not exist and we may); empty makes one of our own,
-    which goes away with us. With several ``queues`` it is one with IFF_MULTI_QUEUE. Raises
-    HostError with the command that makes one."""
+    """``name`` is an interface that exists; empty makes one of our own, which goes away with us.
+    With several ``queues`` it is one with IFF_MULTI_QUEUE. Raises HostError with the command that
+    makes one."""
 
     def __init__(
         self, name: str, loop: EventLoop, say: Callable[[str], None], *, queues: int = 1
     ) -> None:
-        if len(name.encode()) > _NAME_MAX:
+        if len(os.fsencode(name)) > _NAME_MAX:
             raise UsageError(f"--nic: an interface name has at most {_NAME_MAX} characters: {name}")
         self._loop = loop
         self._receiver: NetReceiver | None = None
@@ -50,6 +51,8 @@ class TapNet:
         self.name = name
         kind = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR | (_IFF_MULTI_QUEUE if queues > 1 else 0)
         try:
+            if name:
+                _find(name)  # TUNSETIFF would make it, for those who may
             for _ in range(queues):
                 self._fds.append(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
                 wanted = struct.pack("16sH22x", self.name.encode(), kind)
@@ -141,6 +144,13 @@ def _unfinished(offloads: Offload) -> int:
     if Offload.USO4 not in offloads or Offload.USO6 not in offloads:
         offloads &= ~(Offload.USO4 | Offload.USO6)  # the kernel takes both or none
     return sum(flag for offload, flag in _TUN_F.items() if offload in offloads)
+
+
+def _find(name: str) -> None:
+    try:
+        socket.if_nametoindex(name)
+    except OSError as error:
+        raise OSError(errno.ENODEV, "no such interface") from error
 
 
 def _bring_up(name: str) -> None:

@@ -106,6 +106,15 @@ def test_a_tap_that_cannot_be_opened_is_status_4_with_the_command_that_makes_one
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.tap
+def test_a_tap_that_does_not_exist_is_status_4_and_is_not_made():
+    done = run("hello.elf", "--nic", "e1000,backend=tap:pykvm-none0")
+    assert done.returncode == 4
+    assert "no such interface" in done.stderr
+    assert "ip tuntap add pykvm-none0" in done.stderr
+    assert done.stdout == ""
+
+
 def test_what_a_hostile_guest_does_to_a_traced_card_is_told_and_hangs_nothing():
     nics = ("--nic", "e1000", "--nic", "e1000")
     done = run("e1000_hostile.elf", *nics, "--trace", "irq,e1000-0")
