@@ -16,7 +16,7 @@ MOST_UNPACKED = 1 << 30
 def read_file(path: str, what: str, limit: int) -> bytes:
     """A regular file's bytes, at most ``limit``. Raises ImageError with one clear line."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(f"{path}: {what} is not a regular file")
@@ -30,6 +30,10 @@ def read_file(path: str, what: str, limit: int) -> bytes:
             return file.read()
     except OSError as e:
         raise ImageError(f"{path}: cannot read {what}: {e.strerror}") from e
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO must not keep us waiting
 
 
 def plan(

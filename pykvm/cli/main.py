@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message} (see: {self.prog} --help)", file=sys.stderr)
+        _complain(f"{self.prog}: {message} (see: {self.prog} --help)")
         raise SystemExit(2)
 
 
@@ -60,10 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.command(args))
     except PykvmError as error:
-        print(f"pykvm: {error}", file=sys.stderr)
+        _complain(f"pykvm: {error}")
         return error.exit_status
     except BrokenPipeError:
         return 0  # whoever read our output has seen enough
+
+
+def _complain(message: str) -> None:
+    """One line, even where a file's name has several."""
+    print("\\n".join(message.splitlines()), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -156,10 +156,10 @@ def code_at(
 ) -> Code:
     """The instruction bytes around RIP, as far as they are mapped."""
     long_mode = bool(sregs.efer & _EFER_LMA and sregs.cs.l)
-    linear = rip if long_mode else sregs.cs.base + rip
+    linear = rip if long_mode else sregs.cs.base + rip & 0xFFFF_FFFF
     paging = bool(sregs.cr0 & _CR0_PG)
     before = _fetch(vcpu, memory, linear - min(_AROUND, linear), linear, paging)
-    after = _fetch(vcpu, memory, linear, linear + _AROUND, paging)
+    after = _fetch(vcpu, memory, linear, min(linear + _AROUND, 1 << 64), paging)
     # Only what touches RIP is of use: the first page after it, the last one before it.
     if len(before) == 2 and not before[1]:
         before = []

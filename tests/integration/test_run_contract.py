@@ -156,6 +156,35 @@ def test_bad_usage_is_one_clear_line_and_status_2(image, args, says):
     assert says in lines[0]
 
 
+def test_an_image_or_initrd_that_is_a_pipe_without_a_writer_is_refused_at_once(image, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for args in ([str(pipe)], [image(CLI_HLT), "--initrd", str(pipe)]):
+        done = run("run", *args)
+        assert done.returncode == 2
+        assert b"not a regular file" in done.stderr
+
+
+def test_an_error_is_one_line_even_about_a_name_of_two_lines():
+    done = run("run", "/nonexistent/two\nlines")
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_command_line_of_any_bytes_reaches_the_guest(image):
+    # rdi: boot info; its command line is at 32; the first byte becomes the exit status
+    code = bytes.fromhex("48 8b 77 20 8a 06 e6 f4")
+    done = run("run", image(code), "--append", os.fsdecode(b"\x7f\xff\xfe"))
+    assert done.returncode == 0xFF, done.stderr
+
+
+@pytest.mark.parametrize("entry", ["0xffffffffffffffff", "0xffff8000000000", "0x8000000000000000"])
+def test_an_entry_where_nothing_is_ends_with_a_report(image, entry):
+    done = run("run", image(CLI_HLT), "--entry", entry, "--timeout", "20")
+    assert done.returncode == 6, done.stderr
+    assert b"pykvm: guest crash: triple fault" in done.stderr
+
+
 def test_an_empty_image_is_refused(image):
     done = run("run", image(b""))
     assert done.returncode == 2
