@@ -110,6 +110,23 @@ class Register:
             used |= f.mask
         if not 0 <= self.reset < 1 << (self.size * 8):
             raise ValueError(f"{self.name}: reset value {self.reset:#x} is too wide")
+        if self.count > 1 and self.stride < self.size:
+            raise ValueError(f"{self.name}: a stride of {self.stride} for {self.size} bytes")
+
+    @property
+    def step(self) -> int:
+        """From one element of an array to the next."""
+        return self.stride if self.count > 1 else self.size
+
+    @property
+    def end(self) -> int:
+        """The first offset past the last element."""
+        return self.offset + (self.count - 1) * self.step + self.size
+
+    def covers(self, offset: int) -> bool:
+        """Whether the byte at ``offset`` is the register's, or an element's."""
+        n, inside = divmod(offset - self.offset, self.step)
+        return 0 <= n < self.count and inside < self.size
 
     def __getitem__(self, name: str) -> Field:
         for f in self.fields:
@@ -144,24 +161,26 @@ class RegisterMap:
         self._by_name = {r.name: r for r in self._all}
         if len(self._by_name) != len(self._all):
             raise ValueError(f"{name}: two registers have one name")
-        self._banks: dict[tuple[int, bool], dict[int, Register]] = {}
-        for register in self._all:
-            self._place(register)
+        # Arrays may be long (packet memory, tables of vectors), so they are not spelled out.
+        self._arrays = tuple(r for r in self._all if r.count > 1)
+        self._singles = {
+            (register.offset + n, write, register.bank): register
+            for register in self._all
+            if register.count == 1
+            for n in range(register.size)
+            for write in (False, True)
+            if _answers(register, write)
+        }
+        self._check()
 
-    def _place(self, register: Register) -> None:
-        directions = [w for w in (False, True) if _answers(register, w)]
-        for n in range(register.count):
-            start = register.offset + n * register.stride
-            for byte in range(start, start + register.size):
-                for write in directions:
-                    self._claim(byte, write, register)
-
-    def _claim(self, byte: int, write: bool, register: Register) -> None:
-        here = self._banks.setdefault((byte, write), {})
-        for bank, other in here.items():
-            if register.bank in (bank, ANY_BANK) or bank == ANY_BANK:
-                raise ValueError(f"{self.name}: {register.name} overlaps {other.name}")
-        here[register.bank] = register
+    def _check(self) -> None:
+        live: list[Register] = []
+        for register in sorted(self._all, key=lambda r: r.offset):
+            live = [other for other in live if other.end > register.offset]
+            for other in live:
+                if _share_an_access(register, other) and _share_a_byte(register, other):
+                    raise ValueError(f"{self.name}: {register.name} overlaps {other.name}")
+            live.append(register)
 
     def __iter__(self) -> Iterator[Register]:
         return iter(self._all)
@@ -171,9 +190,36 @@ class RegisterMap:
 
     def lookup(self, offset: int, write: bool, bank: int = 0) -> Register | None:
         """The register that an access at ``offset`` reaches, or None for a hole."""
-        here = self._banks.get((offset, write), {})
-        return here.get(bank) or here.get(ANY_BANK)
+        singles = self._singles
+        found = singles.get((offset, write, bank)) or singles.get((offset, write, ANY_BANK))
+        if found is not None:
+            return found
+        for register in self._arrays:
+            here = register.covers(offset) and register.bank in (bank, ANY_BANK)
+            if here and _answers(register, write):
+                return register
+        return None
 
 
 def _answers(register: Register, write: bool) -> bool:
     return register.access.writable if write else register.access.readable
+
+
+def _share_an_access(a: Register, b: Register) -> bool:
+    both = any(_answers(a, write) and _answers(b, write) for write in (False, True))
+    return both and (a.bank == b.bank or ANY_BANK in (a.bank, b.bank))
+
+
+def _share_a_byte(a: Register, b: Register) -> bool:
+    few, many = sorted((a, b), key=lambda r: r.count)
+    if few.count == 1 or few.step == many.step:
+        runs = [(few.offset, few.count)]
+    else:
+        runs = [(few.offset + n * few.step, 1) for n in range(few.count)]
+    for start, count in runs:
+        for byte in range(start, start + few.size):
+            # Element k of the run is at n + k of the other array, as far into it as the first is.
+            n, inside = divmod(byte - many.offset, many.step)
+            if inside < many.size and -count < n < many.count:
+                return True
+    return False
