@@ -33,10 +33,9 @@ class Access(NamedTuple):
         return (_WRITE if self.write else 0) | (_USER if self.user else 0)
 
 
-def translate(
-    memory: GuestMemory, sregs: Any, rflags: int, linear: int, access: Access
-) -> int:  # fmt: skip
-    """The physical address of ``linear``. Raises Fault, or CannotFinish for tables outside RAM."""
+def translate(memory: GuestMemory, sregs: Any, rflags: int, linear: int, access: Access) -> int:
+    """The physical address of ``linear``. Raises Fault; GuestMemoryError for tables
+    outside RAM; CannotFinish when they do not stand still."""
     if not sregs.cr0 & _CR0_PG:
         return linear
     for _ in range(_TRIES):
