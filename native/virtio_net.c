@@ -33,8 +33,9 @@ struct pk_vnet_work {
     uint32_t pieces_used;
     struct pk_piece pieces[2 * PK_VQ_MAX_PIECES];
     struct pk_piece out[PK_VQ_MAX_PIECES];
-    uint8_t scratch;         /* where the byte goes that does not fit */
-    uint8_t bounce[HEADER + PK_VNET_FRAME + 1];
+    /* A frame that waits for more buffers, or the part of one that does not fit. */
+    uint32_t header, held;
+    uint8_t rest[HEADER + PK_VNET_FRAME + LOOKED_AT];
 };
 
 static const struct iovec *as_iovec(const struct pk_piece *pieces)
@@ -163,13 +164,19 @@ static uint64_t room(const struct pk_vnet_work *work)
     return bytes;
 }
 
+/* Whether one frame may have no more buffers than there are ahead. */
+static bool full(const struct pk_vnet *net)
+{
+    const struct pk_vnet_work *work = net->work;
+    return work->ahead >= (net->mergeable ? PK_VNET_AHEAD : 1) || work->pieces_used > PK_VQ_MAX_PIECES;
+}
+
 /* Have buffers for the longest frame, as far as the driver offers them; false: none at all. */
 static bool prepare(struct pk_vnet *net)
 {
     struct pk_vnet_work *work = net->work;
     uint64_t bytes = room(work);
-    uint32_t most = net->mergeable ? PK_VNET_AHEAD : 1;
-    while (bytes < net->longest && work->ahead < most && work->pieces_used <= PK_VQ_MAX_PIECES) {
+    while (bytes < net->longest && !full(net)) {
         struct pk_chain *chain = &work->chains[work->ahead];
         struct pk_piece *pieces = work->pieces + work->pieces_used;
         if (pk_vq_pop(&net->rx, chain, pieces) <= 0)
@@ -203,59 +210,92 @@ static void deliver(struct pk_vnet *net, uint64_t length)
     net->received++;
 }
 
-/* Read a frame behind its header into the chains ahead; what does not fit shows in one byte more. */
-static ssize_t read_frame(struct pk_vnet *net)
+/* Read a frame behind its header into the chains ahead, and what they have no room for into `rest`; its
+ * length, 0 when there is none now. The first `*placed` bytes are in the chains. */
+static uint64_t read_frame(struct pk_vnet *net, uint64_t *placed)
 {
     struct pk_vnet_work *work = net->work;
     uint32_t count = work->pieces_used;
+    ssize_t got;
     if (count < PK_VQ_MAX_PIECES) {
-        work->pieces[count] = (struct pk_piece){&work->scratch, 1};
-        return pk_readv(net->fd, as_iovec(work->pieces), count + 1);
+        *placed = room(work);
+        work->pieces[count] = (struct pk_piece){work->rest, sizeof work->rest};
+        got = pk_readv(net->fd, as_iovec(work->pieces), count + 1);
+    } else { /* more than one call takes */
+        *placed = 0;
+        got = pk_read(net->fd, work->rest, sizeof work->rest);
     }
-    ssize_t got = pk_read(net->fd, work->bounce, sizeof work->bounce); /* more than one call takes */
     if (got > 0)
-        copy(work->pieces, count, 0, work->bounce, (uint32_t)got, true);
-    return got;
+        return (uint64_t)got;
+    if (got == 0 || (errno != EAGAIN && errno != EINTR)) /* the interface is down, or gone */
+        work->retry = now_ns() + RETRY_NS;
+    return 0;
 }
 
-/* Whether the driver may get a frame of `length` bytes: only what the kernel is to cut may be longer than
- * the MTU (5.1.4.1). */
-static bool acceptable(const struct pk_vnet *net, uint64_t length)
+/* What was read, from `offset` on. */
+static void peek(const struct pk_vnet_work *work, uint64_t placed, uint32_t offset, uint8_t *bytes,
+                 uint32_t length)
 {
-    const struct pk_vnet_work *work = net->work;
-    uint8_t gso = 0;
-    if (length > room(work) || length < net->header + (uint64_t)ETHERNET || length > net->longest)
-        return false;
-    if (length > net->standard)
-        copy(work->pieces, work->pieces_used, GSO_TYPE_AT, &gso, 1, false);
-    return length <= net->standard || gso & ~GSO_ECN;
+    for (uint32_t n = 0; n < length; n++) {
+        uint64_t at = offset + n;
+        if (at < placed)
+            copy(work->pieces, work->pieces_used, at, bytes + n, 1, false);
+        else
+            bytes[n] = work->rest[at - placed];
+    }
 }
 
-/* Take one frame; false when there is none now. */
+/* Whether the driver is to get this frame. Only what the kernel left to be cut may be longer than the
+ * MTU (5.1.4.1). */
+static bool wanted(struct pk_vnet *net, uint64_t length, uint64_t placed)
+{
+    uint8_t gso = 0, start[LOOKED_AT];
+    if (length > net->standard)
+        peek(net->work, placed, GSO_TYPE_AT, &gso, 1);
+    if (!net->link || length < net->header + (uint64_t)ETHERNET || length > net->longest ||
+        (length > net->standard && !(gso & ~GSO_ECN))) {
+        net->dropped++;
+        return false;
+    }
+    if (net->filter.promiscuous && !net->filter.by_vlan)
+        return true;
+    peek(net->work, placed, net->header, start, sizeof start);
+    if (pk_vnet_accepts(&net->filter, start, (uint32_t)(length - net->header)))
+        return true;
+    net->filtered++;
+    return false;
+}
+
+/* Take one frame; false when there is none now, or none that fits into what is offered by now: it waits. */
 static bool take(struct pk_vnet *net)
 {
     struct pk_vnet_work *work = net->work;
-    ssize_t got = read_frame(net);
-    if (got <= 0) { /* no frame, or the interface is down, or gone */
-        if (got == 0 || (errno != EAGAIN && errno != EINTR))
-            work->retry = now_ns() + RETRY_NS;
-        return false;
+    uint64_t placed = 0, length = work->held;
+    if (!length) {
+        length = read_frame(net, &placed);
+        if (!length)
+            return false;
+        if (!wanted(net, length, placed))
+            return true;
     }
-    uint64_t length = (uint64_t)got;
-    if (!net->link || !acceptable(net, length)) {
+    if (length <= room(work)) {
+        if (length > placed)
+            copy(work->pieces, work->pieces_used, placed, work->rest, (uint32_t)(length - placed), true);
+        work->held = 0;
+        deliver(net, length);
+        return true;
+    }
+    if (full(net)) {
+        work->held = 0;
         net->dropped++;
         return true;
     }
-    if (!net->filter.promiscuous || net->filter.by_vlan) {
-        uint8_t start[LOOKED_AT] = {0};
-        copy(work->pieces, work->pieces_used, net->header, start, sizeof start, false);
-        if (!pk_vnet_accepts(&net->filter, start, (uint32_t)(length - net->header))) {
-            net->filtered++;
-            return true;
-        }
+    if (!work->held) { /* all of it to where no driver sees it */
+        memmove(work->rest + placed, work->rest, length - placed);
+        copy(work->pieces, work->pieces_used, 0, work->rest, (uint32_t)placed, false);
+        work->held = (uint32_t)length;
     }
-    deliver(net, length);
-    return true;
+    return false;
 }
 
 static bool listening(const struct pk_vnet *net, uint64_t now)
@@ -288,12 +328,15 @@ static bool turn(struct pk_vnet *net, uint64_t now)
     return busy;
 }
 
+/* Whether no frame can be read before there are more receive buffers. */
+static bool starved(const struct pk_vnet *net) { return !net->work->ahead || net->work->held; }
+
 /* Kicks are wanted from now on; true when something came meanwhile. Receive buffers are asked for only
- * where there are none. */
+ * where they are missing. */
 static bool enable_kicks(struct pk_vnet *net)
 {
     bool more = net->tx_on && pk_vq_enable_kicks(&net->tx);
-    if (net->rx_on && net->fd >= 0 && !net->work->ahead)
+    if (net->rx_on && net->fd >= 0 && starved(net))
         more |= pk_vq_enable_kicks(&net->rx);
     return more;
 }
@@ -312,7 +355,7 @@ static void sleep_on(struct pk_vnet *net, uint64_t now)
     if (!enable_kicks(net) && !stopping(net)) {
         struct pollfd watched[2] = {{.fd = net->kick, .events = POLLIN},
                                     {.fd = net->fd, .events = POLLIN}};
-        bool listen = listening(net, now) && work->ahead;
+        bool listen = listening(net, now) && !starved(net);
         struct timespec pause = {(time_t)(RETRY_NS / 1000000000), RETRY_NS % 1000000000};
         net->sleeps++;
         ppoll(watched, listen ? 2 : 1, work->retry > now ? &pause : NULL, NULL);
@@ -367,6 +410,10 @@ static bool prepare_work(struct pk_vnet *net)
 {
     if (!net->work)
         net->work = calloc(1, sizeof *net->work);
+    if (net->work && net->work->header != net->header) { /* another driver's frame */
+        net->work->header = net->header;
+        net->work->held = 0;
+    }
     return net->work;
 }
 
@@ -388,8 +435,13 @@ void pk_vnet_stop(struct pk_vnet *net)
         __atomic_store_n(&net->work->stop, 1, __ATOMIC_RELEASE);
         pk_signal(net->kick);
         pthread_join(net->work->thread, NULL);
+        net->work->started = 0;
     }
     leave(net);
+}
+
+void pk_vnet_free(struct pk_vnet *net)
+{
     free(net->work);
     net->work = NULL;
 }

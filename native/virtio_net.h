@@ -51,8 +51,12 @@ struct pk_vnet {
 /* Start the thread; 0 or an errno. It keeps copies of the descriptors. */
 int pk_vnet_start(struct pk_vnet *net);
 
-/* Stop it: everything that is used has been pushed, what was popped is unpopped. Idempotent. */
+/* Stop it: everything that is used has been pushed, what was popped is unpopped. A frame that waits for
+ * buffers waits on. Idempotent. */
 void pk_vnet_stop(struct pk_vnet *net);
+
+/* Let go of what it knows, once stopped. Idempotent. */
+void pk_vnet_free(struct pk_vnet *net);
 
 /* The same work on the calling thread, for tests and benches: until there is nothing to do. */
 void pk_vnet_run(struct pk_vnet *net);

@@ -18,7 +18,7 @@ from pykvm.devices.virtio.net.features import Feature
 from pykvm.devices.virtio.net.filters import TABLE
 from pykvm.net.checksum import ones_sum
 from pykvm.net.vnet import GSO_TCPV4, NEEDS_CSUM, Offload, VnetHeader
-from tests.support.virtio_driver import EVENT_IDX, INDIRECT, PACKED, VERSION_1
+from tests.support.virtio_driver import EVENT_IDX, INDIRECT, PACKED, VERSION_1, Legacy
 from tests.support.virtio_net import CONTROL, CONTROLS, MAC, RX, TX, Bench
 from tests.unit.e1000.test_e1000_frames import check_tcp, tcp_frame
 
@@ -91,12 +91,41 @@ def test_a_frame_that_does_not_fit_is_lost_and_its_chain_is_not(bench):
     assert not card.broken
 
 
-def test_buffers_that_are_too_few_for_a_frame_stay_in_order_for_the_next(bench):
-    card = bench().start(VERSION_1 | MRG)
-    tokens = [card.offer(size) for size in (30, 30, 30)]
+def test_a_frame_waits_while_too_few_mergeable_buffers_are_offered(bench):
+    """As it would for the first: a burst of large segments must not be lost."""
+    card = bench().start(VERSION_1 | MRG | EVENT_IDX)
+    for size in (30, 50, 70):
+        card.offer(size)
     card.arrive(frame(300))
-    card.arrive(frame(60))
+    card.arrive(frame(60, fill=9))
+    card.offer(40)
+    card.rig.device.rewired()
+    assert card.used(RX) == []
+    for size in (122, 72):
+        card.offer(size)
+    assert card.frames() == [
+        (bytes(10) + b"\x05\x00", frame(300)), (bytes(10) + b"\x01\x00", frame(60, fill=9)),
+    ]  # fmt: skip
+
+
+def test_a_frame_for_which_no_number_of_buffers_will_do_is_lost(bench):
+    card = bench().start(VERSION_1 | MRG)
+    tokens = [card.offer(2) for _ in range(64)]
+    card.arrive(frame(117))
+    assert card.used(RX) == []
+    card.arrive(frame(116))
     assert [row[0] for row in card.used(RX)] == tokens
+
+
+def test_a_frame_that_waits_is_not_the_next_driver_s_with_another_header(bench):
+    card = bench(transport="transitional").start(VERSION_1 | MRG)
+    card.offer(30)
+    card.arrive(frame(300))
+    legacy = Legacy(card.rig).start(0, queues=(RX, TX))
+    card.driver, card.chains = legacy, {}
+    card.offer(2000)
+    card.arrive(frame(61))
+    assert card.used(RX)[0][2] == bytes(10) + frame(61)
 
 
 def test_receive_chains_with_no_room_keep_their_place(bench):

@@ -139,13 +139,16 @@ def test_cve_2021_3748_the_number_of_buffers_goes_to_an_address_that_is_no_ram(
 
 
 @pytest.mark.parametrize("features", MODES)
-def test_cve_2022_26353_frames_that_find_too_little_room_cost_no_buffer(bench, features):
-    card = bench(features | MRG)
-    tokens = [card.offer(40) for _ in range(3)]
+@pytest.mark.parametrize(("buffers", "size"), [(1, 128), (64, 2)])
+def test_cve_2022_26353_frames_that_find_too_little_room_cost_no_buffer(
+    bench, features, buffers, size
+):
+    card = bench(features | (MRG if buffers > 1 else 0))
+    tokens = [card.offer(size) for _ in range(buffers)]
     for _ in range(300):
         card.arrive(frame(200))
     assert card.used(RX) == []
-    card.arrive(frame(100))
+    card.arrive(frame(116))
     assert [row[0] for row in card.used(RX)] == tokens
 
 

@@ -316,6 +316,27 @@ def test_a_stop_in_the_middle_loses_and_repeats_nothing(wired, features):
     assert [number_of(data) for data in seen] == list(range(total))
 
 
+@pytest.mark.parametrize("poll", [True, False])
+@pytest.mark.parametrize("features", MODES)
+def test_a_frame_that_waits_for_buffers_is_taken_when_they_come(wired, features, poll):
+    """They come one by one, kicked for when the card asks, and at odd moments."""
+    card = wired(poll=poll, mtu=9000).start(features | Feature.MRG_RXBUF)
+    dice = random.Random(features)
+    total, parts = 40, 4  # 7,000 bytes over buffers of 2,048
+    data = bytes(7000 - 14)
+    for n in range(total):
+        card.far[0].send(bytes(HEADER) + frame(n)[:14] + struct.pack("<I", n) + data[4:])
+    got = []
+    for _ in range(total * parts):
+        if not card.free[RX]:
+            eventually(lambda: got.extend(card.reap(RX)) or card.free[RX])
+        if dice.random() < 0.3:
+            time.sleep(dice.random() * 0.0004)
+        card.put(RX, [(card.free[RX].pop(0), ROOM)], True)
+    eventually(lambda: got.extend(card.reap(RX)) or len(got) == total * parts)
+    assert [written for _, written in got] == [2048, 2048, 2048, 7012 - 3 * 2048] * total
+
+
 def test_filters_may_change_while_frames_flow(wired):
     card = wired().start(VERSION_1 | CONTROLS)
     card.refill()

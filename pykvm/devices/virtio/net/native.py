@@ -45,7 +45,7 @@ class _Pair:
         self._device = device
         self.number = number
         self._queues: tuple[Queue, Queue] | None = None
-        self.net: Any = ffi.new("struct pk_vnet *")
+        self.net: Any = ffi.gc(ffi.new("struct pk_vnet *"), lib.pk_vnet_free)
         self.net.fd = fd
         self.net.poll = poll
 

@@ -23,10 +23,14 @@ class ReferenceEngine:
         self._backend = backend
         self._session: Session | None = None
         self._starved = False
+        self._held: bytes | None = None  # waits for more buffers than are offered
+        self._header = SIZE  # of the driver that it is for
         backend.connect(self)
 
     def start(self, session: Session) -> None:
         self._session = session
+        if session.header != self._header:
+            self._header, self._held = session.header, None
         self._resume()
 
     def stop(self) -> None:
@@ -66,8 +70,8 @@ class ReferenceEngine:
 
     def _resume(self) -> None:
         """There may be room again."""
-        if self._starved and self.can_receive():
-            self._starved = False
+        starved = self._starved
+        if (starved or self._held is not None) and self.can_receive() and starved:
             self._backend.resume()
 
     def can_receive(self) -> bool:
@@ -76,12 +80,14 @@ class ReferenceEngine:
         found = self._ring()
         if found is None:
             return True
-        _, ring = found
         try:
-            self._starved = not ring.enable_kicks()
+            self._starved = not self._has_room(*found)
         except DeviceError as error:
             self._device.broke(error)
         return not self._starved
+
+    def _has_room(self, queue: Queue, ring: Ring) -> bool:
+        return self._place(queue, ring) and ring.enable_kicks()
 
     def receive(self, frame: bytes) -> None:
         """A frame from the backend."""
@@ -94,31 +100,45 @@ class ReferenceEngine:
             self._device.tell("filtered", {"frame": frame})
             return
         try:
-            stored = self._store(found[1], frame, session)
+            if self._place(*found):
+                self._held = frame
+                self._place(*found)
+            else:  # from a backend that cannot hold it back
+                self._device.tell("no room", {"frame": frame})
         except DeviceError as error:
             self._device.broke(error)
-            return
-        self._device.tell("received" if stored else "no room", {"frame": frame})
-        self._device.flush(found[0])
 
-    def _store(self, ring: Ring, frame: bytes, session: Session) -> bool:
-        """Put the frame into as many chains as it takes; False, and all of them back, when there
-        are not enough."""
+    def _place(self, queue: Queue, ring: Ring) -> bool:
+        """Try to get rid of the frame that waits; whether there is none any more."""
+        session, frame = self._session, self._held
+        if session is None or frame is None:
+            return True
+        stored = self._store(ring, frame, session)
+        if stored is None:
+            return False
+        self._held = None
+        self._device.tell("received" if stored else "no room", {"frame": frame})
+        self._device.flush(queue)
+        return True
+
+    def _store(self, ring: Ring, frame: bytes, session: Session) -> bool | None:
+        """Put the frame into as many chains as it takes. False when it fits into no number of them
+        that a frame may have, None when there are not enough yet; all are given back then."""
         needed = session.header + len(frame)
         chains: list[Chain] = []
         room = pieces = 0
         most = MOST_CHAINS if session.mergeable else 1
-        while room < needed and len(chains) < most and pieces <= MAX_PIECES:
-            chain = ring.pop()
-            if chain is None:
-                break
-            chains.append(chain)
-            room += chain.writable_size
-            pieces += len(chain.writable)
-        if room < needed:
-            for chain in reversed(chains):
-                ring.unpop(chain)
-            return False
+        while room < needed:
+            full = len(chains) >= most or pieces > MAX_PIECES
+            chain = None if full else ring.pop()
+            if chain is not None:
+                chains.append(chain)
+                room += chain.writable_size
+                pieces += len(chain.writable)
+            elif full or not ring.enable_kicks():  # while all are popped: for the next one
+                for popped in reversed(chains):
+                    ring.unpop(popped)
+                return False if full else None
         data = _PLAIN
         if session.header > SIZE:
             data += len(chains).to_bytes(2, "little")
