@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pykvm.errors import KvmError
 from pykvm.kvm.abi import call, call_long, ffi, lib
 from pykvm.kvm.system import Kvm
 from pykvm.kvm.vcpu import Vcpu
@@ -110,12 +112,17 @@ class Vm:
             call(self.fd, "KVM_SET_IRQCHIP", state)
 
     def signal_msi(self, address: int, data: int) -> bool:
-        """Deliver one MSI; False when the guest blocked it."""
+        """Deliver one MSI; False when the guest blocked it, or it is none that anybody gets."""
         msi = ffi.new("struct kvm_msi *")
         msi.address_lo = address & 0xFFFF_FFFF
         msi.address_hi = address >> 32
         msi.data = data
-        return call(self.fd, "KVM_SIGNAL_MSI", msi) > 0
+        try:
+            return call(self.fd, "KVM_SIGNAL_MSI", msi) > 0
+        except KvmError as error:
+            if error.errno == errno.EPERM:  # what KVM says where no interrupt controller takes it
+                return False
+            raise
 
     def set_message_routes(self, messages: Mapping[int, tuple[int, int]]) -> None:
         """Route each of these GSIs (from ``GSI_COUNT`` on) to an MSI of (address, data), beside the

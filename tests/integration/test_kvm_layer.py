@@ -11,7 +11,7 @@ from pykvm.errors import HostError, KvmError
 from pykvm.kvm.abi import lib
 from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vcpu import Vcpu
-from pykvm.kvm.vm import Vm
+from pykvm.kvm.vm import GSI_COUNT, Vm
 from pykvm.memory import GuestMemory
 
 pytestmark = pytest.mark.kvm
@@ -129,6 +129,19 @@ def test_a_resampled_irqfd_tells_of_the_guests_eoi(vm):
     vm.irqfd(line, 5, assign=False)
     os.close(line)
     os.close(resample)
+
+
+def test_a_message_that_no_controller_takes_is_not_delivered_and_ends_nothing(vm):
+    """What a guest writes into its MSI-X table."""
+    vm.create_vcpu()
+    for address, data in (
+        (2**64 - 1, 2**32 - 1),
+        (0, 0),
+        (0xFEE7_F000, 0x31),
+        (0xFEE0_0000, 0x700),
+    ):
+        assert not vm.signal_msi(address, data)
+        vm.set_message_routes({GSI_COUNT: (address, data)})
 
 
 def test_msrs_are_read_and_written_and_unknown_ones_are_told(vm):
