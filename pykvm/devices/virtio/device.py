@@ -169,7 +169,11 @@ class VirtioDevice:
 
     def _run(self) -> None:
         self.type.start()
-        for queue in self.queues:  # what was offered before may have come without a kick
+        self._look()
+
+    def _look(self) -> None:
+        """Serve what was offered before, which may have come without a kick."""
+        for queue in self.queues:
             if queue.ring is not None:
                 self.type.kicked(queue)
 
@@ -277,10 +281,12 @@ class VirtioDevice:
 
     def rewired(self) -> None:
         """DMA was allowed or forbidden, or interrupts go another way."""
-        self.type.pause()()
-        if self.dma.allowed:
-            for queue in self.queues:  # kicks that came while it was not
-                self.kick(queue.index)
+        try:
+            self.type.pause()()
+            if self.live and self.dma.allowed:
+                self._look()
+        except DeviceError as error:
+            self.broke(error)
 
     def state(self) -> dict[str, Any]:
         resume = self.type.pause()
