@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +93,48 @@ def test_a_trace_file_that_cannot_be_written_is_one_line(image):
     done = run(image("f4"), "--debug", "--trace-file", "/nonexistent/x")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+def virtio_lines(guest, append):
+    """What ``--trace virtio`` prints of a guest's card over a loop back, and what the guest has
+    counted itself."""
+    stream = Path(__file__).parents[2] / "guest" / "build" / f"{guest}.elf"
+    nic = "virtio-net,backend=loopback,packed=on"
+    done = run(stream, "--nic", nic, "--trace", "virtio", "--append", append)
+    assert done.returncode == 1, done.stdout + done.stderr[-2000:]
+    lines = [line.split("  dev   virtio-net-0 ")[1] for line in done.stderr.splitlines()
+             if "  dev   virtio-net-0 " in line]  # fmt: skip
+    counted = dict(word.split()[:2] for word in re.findall(r"(?:kicks|packets) \d+", done.stdout))
+    return lines, {name: int(value) for name, value in counted.items()}
+
+
+@pytest.mark.parametrize("append", ["", "event_idx=0", "packed=1"])
+def test_what_goes_on_in_a_virtio_device_s_queues_is_shown(append):
+    frames = 300
+    lines, counted = virtio_lines("virtio_net_stream", f"frames={frames} batch=150 {append}")
+    count = Counter(" ".join(line.split()[:2]) for line in lines)
+    (agreed,) = [line for line in lines if line.startswith("features")]
+    assert agreed.startswith("features accepted=")
+    assert ("EVENT_IDX" in agreed) == ("event_idx=0" not in append)
+    assert ("RING_PACKED" in agreed) == ("packed=1" in append)
+    for queue in ("0x0", "0x1"):
+        assert count[f"pop queue={queue}"] == count[f"push queue={queue}"] == frames
+    assert count["kick queue=0x1"] == counted["kicks"]
+    flushed = [line for line in lines if line.startswith("interrupt")]
+    for queue in ("0x0", "0x1"):
+        chains = [int(line.split("chains=")[1], 0) for line in flushed if f"queue={queue}" in line]
+        assert sum(chains) == frames
+    # The card is done before the driver looks, so it never has to sleep.
+    assert all(line.startswith("interrupt suppressed") for line in flushed)
+    assert sum(line.startswith("sent ") for line in lines) == frames
+    assert sum(line.startswith("received ") for line in lines) == frames
+
+
+def test_interrupts_of_a_virtio_device_are_shown_by_queue():
+    lines, _ = virtio_lines("virtio_net_vectors", "")
+    for queue in ("0x0", "0x1"):
+        for what in ("interrupt", "interrupt suppressed"):
+            assert f"{what} queue={queue} chains=0x1" in lines
 
 
 def test_a_tracer_without_sinks_leaves_exits_to_the_native_side(image):
