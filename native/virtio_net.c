@@ -29,6 +29,7 @@ struct pk_vnet_work {
     uint64_t retry;          /* the TAP failed: leave it alone until then */
     /* Receive chains that were popped and not used yet, with their pieces in one row. */
     uint32_t ahead;
+    uint64_t room; /* bytes that they hold */
     struct pk_chain chains[PK_VNET_AHEAD];
     uint32_t pieces_used;
     struct pk_piece pieces[2 * PK_VQ_MAX_PIECES];
@@ -148,20 +149,14 @@ static bool transmit(struct pk_vnet *net)
 static void advance(struct pk_vnet_work *work, uint32_t count)
 {
     uint32_t pieces = 0;
-    for (uint32_t n = 0; n < count; n++)
-        pieces += work->chains[n].out_count + work->chains[n].in_count;
+    for (uint32_t n = 0; n < count; n++) {
+        pieces += work->chains[n].in_count;
+        work->room -= work->chains[n].in_bytes;
+    }
     work->ahead -= count;
     work->pieces_used -= pieces;
     memmove(work->chains, work->chains + count, work->ahead * sizeof *work->chains);
     memmove(work->pieces, work->pieces + pieces, work->pieces_used * sizeof *work->pieces);
-}
-
-static uint64_t room(const struct pk_vnet_work *work)
-{
-    uint64_t bytes = 0;
-    for (uint32_t n = 0; n < work->ahead; n++)
-        bytes += work->chains[n].in_bytes;
-    return bytes;
 }
 
 /* Whether one frame may have no more buffers than there are ahead. */
@@ -175,8 +170,7 @@ static bool full(const struct pk_vnet *net)
 static bool prepare(struct pk_vnet *net)
 {
     struct pk_vnet_work *work = net->work;
-    uint64_t bytes = room(work);
-    while (bytes < net->longest && !full(net)) {
+    while (work->room < net->longest && !full(net)) {
         struct pk_chain *chain = &work->chains[work->ahead];
         struct pk_piece *pieces = work->pieces + work->pieces_used;
         if (pk_vq_pop(&net->rx, chain, pieces) <= 0)
@@ -184,7 +178,7 @@ static bool prepare(struct pk_vnet *net)
         if (chain->out_count) /* readable pieces in a receive buffer: skip them */
             memmove(pieces, pieces + chain->out_count, chain->in_count * sizeof *pieces);
         chain->out_count = 0;
-        bytes += chain->in_bytes;
+        work->room += chain->in_bytes;
         work->pieces_used += chain->in_count;
         work->ahead++;
     }
@@ -218,7 +212,7 @@ static uint64_t read_frame(struct pk_vnet *net, uint64_t *placed)
     uint32_t count = work->pieces_used;
     ssize_t got;
     if (count < PK_VQ_MAX_PIECES) {
-        *placed = room(work);
+        *placed = work->room;
         work->pieces[count] = (struct pk_piece){work->rest, sizeof work->rest};
         got = pk_readv(net->fd, as_iovec(work->pieces), count + 1);
     } else { /* more than one call takes */
@@ -278,7 +272,7 @@ static bool take(struct pk_vnet *net)
         if (!wanted(net, length, placed))
             return true;
     }
-    if (length <= room(work)) {
+    if (length <= work->room) {
         if (length > placed)
             copy(work->pieces, work->pieces_used, placed, work->rest, (uint32_t)(length - placed), true);
         work->held = 0;
@@ -378,6 +372,7 @@ static void leave(struct pk_vnet *net)
     while (work->ahead)
         pk_vq_unpop(&net->rx, &work->chains[--work->ahead]);
     work->pieces_used = 0;
+    work->room = 0;
     if (net->rx_on)
         publish(&net->rx, &net->rx_call);
     if (!broken(net))
