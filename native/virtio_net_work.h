@@ -1,0 +1,60 @@
+/* What the files of a virtio card's pair of queues (`virtio_net*.c`) share. */
+#ifndef PYKVM_VIRTIO_NET_WORK_H
+#define PYKVM_VIRTIO_NET_WORK_H
+
+#include "host.h"
+#include "spin.h"
+#include "virtio_net.h"
+
+#include <time.h>
+
+enum {
+    VNET_TURN = 64,           /* frames either way before the other way is looked at */
+    VNET_ETHERNET = 14,
+    VNET_LOOKED_AT = 16,      /* bytes of a frame that the filters want */
+    VNET_HEADER = 12,         /* bytes of the longer header (5.1.6) */
+    VNET_RETRY_NS = 100000000, /* how long a TAP that fails is left alone */
+};
+
+_Static_assert(sizeof(struct pk_piece) == sizeof(struct iovec), "they are cast into each other");
+
+/* What the thread alone knows. */
+struct pk_vnet_work {
+    pthread_t thread;
+    uint32_t started, stop; /* stop is atomic */
+    struct pk_spin spin;
+    uint64_t retry;         /* the TAP failed: leave it alone until then */
+    /* Receive chains that were popped and not used yet, with their pieces in one row. */
+    uint32_t ahead, pieces_used;
+    uint64_t room;          /* bytes that they hold */
+    struct pk_chain chains[PK_VNET_AHEAD];
+    struct pk_piece pieces[2 * PK_VQ_MAX_PIECES];
+    struct pk_piece out[PK_VQ_MAX_PIECES];
+    /* A frame that waits for more buffers, or the part of one that does not fit. */
+    uint32_t header, held;
+    uint8_t rest[VNET_HEADER + PK_VNET_FRAME + VNET_LOOKED_AT];
+};
+
+static inline const struct iovec *vnet_iovec(const struct pk_piece *pieces)
+{
+    return (const struct iovec *)(const void *)pieces;
+}
+
+static inline uint64_t vnet_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Show the driver what was pushed. */
+static inline void vnet_publish(struct pk_vq *vq, struct pk_call *call)
+{
+    if (pk_vq_flush(vq))
+        pk_call(call);
+}
+
+/* Receive for a while; whether there was anything to receive. */
+bool pk_vnet_receive(struct pk_vnet *net);
+
+#endif
