@@ -17,4 +17,4 @@ def find(name: str) -> str:
     for path in candidates:
         if path.is_file():
             return str(path)
-    raise UsageError(f"the bench guest {name} is not built; run: make guest")
+    raise UsageError(f"the bench guest {name} is not built; run in a checkout: make guest")
