@@ -7,11 +7,8 @@ cuts what it sends there.
 import ctypes
 import fcntl
 import json
-import os
 import socket
 import struct
-import subprocess
-import threading
 import time
 from functools import partial
 
@@ -22,6 +19,7 @@ from pykvm.bench.harness import NoLoop
 from pykvm.devices.e1000.native import NativeEngine
 from pykvm.memory import GuestMemory
 from tests.support.flows import Flow, finish
+from tests.support.netns import inside, ip, namespace
 from tests.unit.e1000.conftest import EOP, RS, TX_BUFFERS, Bench
 
 pytestmark = pytest.mark.tap
@@ -29,24 +27,15 @@ pytestmark = pytest.mark.tap
 RING, STRIDE, PATIENCE = 512, 2048, 10
 MERGING = partial(NativeEngine, threaded=False, coalesce=True)
 DISTURBED = ",short,,,push,,bad-sum,,,partial,partial,,again,,gap,,ttl,,zero-sum,,ones-sum,,window"
-_CLONE_NEWNET = 0x40000000
 _SIOCETHTOOL = 0x8946
 _STXCSUM, _SSG, _STSO, _SGSO = 0x17, 0x19, 0x1F, 0x24
 _SO_RCVBUFFORCE = 33
 
 
-def ip(name, command):
-    return subprocess.run(
-        ["ip", "-n", name, *command.split()], capture_output=True, text=True, check=False
-    )
-
-
 @pytest.fixture
-def namespace():
+def network():
     """A TAP, a bridge, and a cable behind it that has nothing of a card's offloads."""
-    name = f"pykvm-cut-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
+    with namespace("cut") as name:
         for command in (
             "link add br0 type bridge mcast_snooping 0",
             "link add near type veth peer name far",
@@ -57,28 +46,10 @@ def namespace():
             "link set far promisc on up",
             "link set br0 up",
         ):
-            done = ip(name, command)
+            done = ip(name, command, check=False)
             if done.returncode:
                 pytest.skip(f"ip {command}: {done.stderr.strip()}")
         yield name
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
-
-
-def inside(namespace, visit):
-    """What ``visit`` returns, called by a thread in the namespace."""
-    made = []
-
-    def work():
-        fd = os.open(f"/run/netns/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
-        assert ctypes.CDLL(None, use_errno=True).setns(fd, _CLONE_NEWNET) == 0
-        os.close(fd)
-        made.append(visit())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    return made[0]
 
 
 def switch_off(name, command):
@@ -100,14 +71,14 @@ def set_up():
     return wire, TapNet("tap0", NoLoop(), lambda line: None)
 
 
-def wait_for_bridge(namespace):
+def wait_for_bridge(network):
     """Ports start to forward some time after their links came up."""
     end = time.monotonic() + PATIENCE
     for port in ("tap0", "near"):
         state = ""
         while state != "forwarding":
             assert time.monotonic() < end, f"{port} is {state}"
-            shown = json.loads(ip(namespace, f"-d -j link show {port}").stdout)[0]
+            shown = json.loads(ip(network, f"-d -j link show {port}").stdout)[0]
             state = shown["linkinfo"]["info_slave_data"]["state"]
 
 
@@ -124,9 +95,9 @@ def flows(ipv4):
 
 
 @pytest.mark.parametrize("ipv4", [True, False], ids=["IPv4", "IPv6"])
-def test_the_kernel_gives_back_every_frame_byte_for_byte(namespace, ipv4):
-    wire, tap = inside(namespace, set_up)
-    wait_for_bridge(namespace)
+def test_the_kernel_gives_back_every_frame_byte_for_byte(network, ipv4):
+    wire, tap = inside(network, set_up)
+    wait_for_bridge(network)
     frames = list(flows(ipv4))
     received = []
     with wire, GuestMemory(4 << 20) as memory:
@@ -148,6 +119,6 @@ def test_the_kernel_gives_back_every_frame_byte_for_byte(namespace, ipv4):
             bench.card.close()
             tap.close()
             del bench
-    link = json.loads(ip(namespace, "-s -j link show tap0").stdout)[0]
+    link = json.loads(ip(network, "-s -j link show tap0").stdout)[0]
     assert link["stats64"]["rx"]["packets"] < len(frames) // 2  # they did come in fewer writes
     assert received == [finish(*sent) for sent in frames]

@@ -1,8 +1,6 @@
 """A guest's own ping and TCP through passt, run by a user who is nobody in particular."""
 
 import contextlib
-import ctypes
-import os
 import shutil
 import socket
 import subprocess
@@ -11,6 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
+
+from tests.support.netns import inside, ip, namespace
 
 pytestmark = [
     pytest.mark.kvm,
@@ -22,7 +22,6 @@ GUEST = Path(__file__).parents[2] / "guest" / "build" / "net_ping.elf"
 NOBODY = 65534
 CAPABILITIES = "-all,+dac_read_search"  # to read a checkout wherever it is, and nothing else
 HERE, GATEWAY, SERVER, PORT = "192.0.2.1", "192.0.2.254", "198.51.100.1", 7777
-_CLONE_NEWNET = 0x40000000
 
 # /dev/kvm may belong to root alone: in a mount namespace of its own nobody gets one that is open.
 OPEN_KVM = """
@@ -34,37 +33,21 @@ mount --bind "$1/kvm" /dev/kvm && shift && exec "$@"
 @pytest.fixture
 def network():
     """A namespace that passt takes for a network: an address, a route, a server behind them."""
-    name = f"pykvm-passt-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
+    with namespace("passt") as name:
         for command in (
             "link set lo up", f"addr add {SERVER}/32 dev lo", "tuntap add out0 mode tap",
             f"addr add {HERE}/24 dev out0", "link set out0 up", f"route add default via {GATEWAY}",
         ):  # fmt: skip
-            subprocess.run(["ip", "-n", name, *command.split()], check=True)
+            ip(name, command)
         allow = ["sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647"]
         subprocess.run(["ip", "netns", "exec", name, *allow], check=True)
         yield name
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
 
 
 @contextlib.contextmanager
 def echo_server(network):
     """Sends back what it gets, on PORT inside the namespace."""
-    made = []
-
-    def visit():
-        libc = ctypes.CDLL(None, use_errno=True)
-        fd = os.open(f"/run/netns/{network}", os.O_RDONLY | os.O_CLOEXEC)
-        assert libc.setns(fd, _CLONE_NEWNET) == 0
-        os.close(fd)
-        made.append(socket.create_server((SERVER, PORT)))
-
-    visitor = threading.Thread(target=visit)
-    visitor.start()
-    visitor.join()
-    server = made[0]
+    server = inside(network, lambda: socket.create_server((SERVER, PORT)))
 
     def serve():
         with contextlib.suppress(OSError):
