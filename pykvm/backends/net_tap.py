@@ -102,13 +102,16 @@ class TapNet:
                 flag = _IFF_ATTACH_QUEUE if number < pairs else _IFF_DETACH_QUEUE
                 fcntl.ioctl(fd, _TUNSETQUEUE, struct.pack("16sH22x", b"", flag))
         self._attached = pairs
-        fcntl.ioctl(self._fds[0], _TUNSETOFFLOAD, _unfinished(receive))
+        if self._fds:
+            fcntl.ioctl(self._fds[0], _TUNSETOFFLOAD, _unfinished(receive))
 
     def connect(self, receiver: NetReceiver) -> None:
         self._receiver = receiver
         self.resume()
 
     def send(self, frame: Frame, header: VnetHeader | None = None) -> None:
+        if not self._fds:
+            return
         try:
             os.writev(self._fds[0], [header.pack() if header else _PLAIN, *frame])
         except OSError:

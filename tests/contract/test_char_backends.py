@@ -14,7 +14,6 @@ from pykvm.backends.char_null import NullBackend
 from pykvm.backends.char_pty import PtyBackend
 from pykvm.backends.char_stdio import StdioBackend
 from pykvm.errors import HostError, UsageError
-from pykvm.eventloop import EpollLoop
 from tests.support.fakes import Clock
 
 DATA = bytes(range(256)) * 40
@@ -71,20 +70,6 @@ def drain(fd):
             break
         out += data
     return out
-
-
-@pytest.fixture
-def lock():
-    return threading.Lock()
-
-
-@pytest.fixture
-def loop(lock):
-    errors = []
-    loop = EpollLoop(lock, on_error=errors.append)
-    yield loop
-    loop.stop()
-    assert not errors
 
 
 def make_null(loop, tmp_path):

@@ -1,6 +1,7 @@
 """One suite over every network backend: what any of them owes to a card."""
 
 import select
+import shutil
 import socket
 import sys
 import threading
@@ -10,12 +11,14 @@ import pytest
 from pykvm.backends.net import open_net_backend
 from pykvm.backends.net_loopback import LoopbackNet
 from pykvm.backends.net_null import NullNet
+from pykvm.backends.net_passt import PasstNet
 from pykvm.backends.net_pcap import PcapBackend
 from pykvm.backends.net_python import PythonNet
 from pykvm.backends.net_socket import SocketNet
+from pykvm.backends.net_tap import TapNet
 from pykvm.errors import HostError, UsageError
-from pykvm.eventloop import EpollLoop
 from pykvm.net.vnet import Offload
+from tests.support.netns import inside
 
 
 class Card:
@@ -39,18 +42,20 @@ class Card:
             assert self.came.wait_for(lambda: len(self.frames) >= count, timeout=20)
 
 
-@pytest.fixture
-def lock():
-    return threading.Lock()
+class Held:
+    """A backend whose methods are called with the lock held, as a machine does."""
 
+    def __init__(self, inner, lock):
+        self.inner, self._lock = inner, lock
 
-@pytest.fixture
-def loop(lock):
-    errors = []
-    loop = EpollLoop(lock, on_error=errors.append)
-    yield loop
-    loop.stop()
-    assert not errors
+    def __getattr__(self, name):
+        found = getattr(self.inner, name)
+
+        def held(*args):
+            with self._lock:
+                return found(*args)
+
+        return held if callable(found) else found
 
 
 def echo(frame):
@@ -62,19 +67,36 @@ def silent(frame):
     return None
 
 
-@pytest.fixture(params=["null", "loopback", "socket", "python", "pcap over loopback"])
-def backend(request, loop, tmp_path, monkeypatch):
+@pytest.fixture(
+    params=[
+        "null",
+        "loopback",
+        "socket",
+        "python",
+        "pcap over loopback",
+        pytest.param("tap", marks=pytest.mark.tap),
+        "passt",
+    ]
+)
+def backend(request, lock, loop, tmp_path, monkeypatch):
     """Each backend, connected to what it needs, and closed afterwards."""
     monkeypatch.setitem(sys.modules, "a_network", sys.modules[__name__])
-    made = {
+    if request.param == "passt" and shutil.which("passt") is None:
+        pytest.skip("passt is not installed: sudo apt-get install passt")
+    make = {
         "null": NullNet,
         "loopback": LoopbackNet,
         "socket": lambda: SocketNet(str(tmp_path / "wire"), loop),
         "python": lambda: PythonNet("a_network:echo"),
         "pcap over loopback": lambda: PcapBackend(LoopbackNet(), str(tmp_path / "out.pcapng")),
-    }[request.param]()
-    yield made
-    made.close()
+        "tap": lambda: inside(None, lambda: TapNet("", loop, lambda line: None)),
+        "passt": lambda: PasstNet(loop, lambda line: None),
+    }[request.param]
+    with lock:
+        made = make()
+    yield Held(made, lock)
+    with lock:
+        made.close()
 
 
 FRAMES = [bytes([n]) * (60 + n) for n in range(50)]
@@ -95,6 +117,7 @@ def test_close_is_idempotent_and_what_comes_after_it_is_harmless(backend):
     backend.connect(Card())
     backend.close()
     backend.send([memoryview(FRAMES[0])])
+    backend.tune(12, Offload.NONE, 1)
     backend.resume()
     backend.close()
 
@@ -111,25 +134,15 @@ def test_what_answers_at_once_answers_in_order_and_whole(spec):
 
 @pytest.fixture
 def wires(lock, loop, tmp_path):
-    """Makes ends of one wire; each call of an end is made with the lock held, as a machine does."""
+    """Makes ends of one wire."""
     made = []
 
-    class Held:
-        def __init__(self):
-            with lock:
-                self.inner = SocketNet(str(tmp_path / "wire"), loop)
-            made.append(self)
+    def end():
+        with lock:
+            made.append(Held(SocketNet(str(tmp_path / "wire"), loop), lock))
+        return made[-1]
 
-        def __getattr__(self, name):
-            method = getattr(self.inner, name)
-
-            def held(*args):
-                with lock:
-                    return method(*args)
-
-            return held if callable(method) else method
-
-    yield Held
+    yield end
     for end in made:
         end.close()
     assert not (tmp_path / "wire").exists()
