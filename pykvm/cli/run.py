@@ -65,8 +65,8 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     p.add_argument(
         "--nic", metavar="MODEL[,backend=B][,mac=M][,pcap=FILE]", action="append", default=[],
-        help="a network card (e1000) and where its frames go: null, loopback, tap, tap:NAME, "
-        "passt, socket:PATH, python:MODULE:OBJECT",
+        help="a network card (e1000, virtio-net) and where its frames go: null, loopback, tap, "
+        "tap:NAME, passt, socket:PATH, python:MODULE:OBJECT",
     )  # fmt: skip
     p.add_argument(
         "--disk", metavar="FILE[,readonly=on][,serial=S]", action="append", default=[],
