@@ -263,9 +263,9 @@ def text(results: Results) -> str:
             if answerer != "floor":
                 row.append("")
         rows.append(row)
-    peer = f"QEMU {results.qemu_version}" if results.qemu_version else "QEMU: not installed"
     return (
         table(header, rows)
         + "\n\nmedian (lowest-highest) of all passes, answerers interleaved, ratios pass by pass; "
-        f"{peer}.\nkick: a port write caught by an ioeventfd inside KVM, the same for everyone.\n"
+        f"{qemu.named(results.qemu_version)}.\n"
+        "kick: a port write caught by an ioeventfd inside KVM, the same for everyone.\n"
     )

@@ -17,6 +17,13 @@ def path() -> str | None:
     return shutil.which(PROGRAM)
 
 
+def named(measured: str | None) -> str:
+    """How a table calls the QEMU of that version; None is none."""
+    if measured is not None:
+        return f"QEMU {measured}"
+    return "QEMU: left out" if path() else "QEMU: not installed"
+
+
 def version() -> str:
     """``7.2.22`` or the like."""
     out = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout

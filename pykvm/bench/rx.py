@@ -153,8 +153,7 @@ def text(results: Results) -> str:
         row += [f"{ratios(ceiling, guest).median:.2f}"]
         row += [Figure.of(theirs).text(), f"{ratios(theirs, guest).median:.2f}"] if theirs else []
         rows.append(row + ["-"] * (len(header) - len(row)))
-    peer = f"QEMU {results.qemu_version}" if results.qemu_version else "QEMU: not installed"
     return table(header, rows) + (
         "\n\nmedian (lowest-highest) of the rounds, ratios round by round; ceiling is a bare read "
-        f"on the same TAP; {peer}.\n"
+        f"on the same TAP; {qemu.named(results.qemu_version)}.\n"
     )

@@ -165,10 +165,9 @@ def text(results: Results) -> str:
             else ["-"] * 2
         )
         rows.append(row)
-    peer = f"QEMU {results.qemu_version}" if results.qemu_version else "QEMU: not installed"
     notes = (
         "\n\nmedian (lowest-highest) of the rounds, ratios round by round; ceiling is a bare "
-        f"writev on the same TAP; {peer}.\n"
+        f"writev on the same TAP; {qemu.named(results.qemu_version)}.\n"
     )
     if cut := results.microseconds.get(("software", "tx-tso")):
         times = ratios(cut, results.microseconds["harness", "tx-tso"]).median

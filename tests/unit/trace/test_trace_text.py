@@ -2,7 +2,6 @@
 
 import io
 import re
-import time
 
 import pytest
 
@@ -156,12 +155,11 @@ def test_a_file_is_whole_after_close_and_a_shared_stream_after_each_line(tmp_pat
         assert not shared.closed
 
 
-def test_a_hundred_thousand_events_lose_none_and_take_seconds(tmp_path):
+def test_a_hundred_thousand_events_lose_none(tmp_path):
     count, registers = 100_000, {"rdx": 0x3F8, "rax": 0x48}
     uart = RegisterMap("uart", [THR, LCR])
     path = tmp_path / "trace"
     sink = TextSink(path.open("w"), owned=True)
-    start = time.process_time()
     for n in range(count):
         code = Code(0x101000 + n % 64, 64, b"\x90" * 14 + b"\xee", b"\x90" * 15, registers, True)
         lcr = n % 2
@@ -169,4 +167,3 @@ def test_a_hundred_thousand_events_lose_none_and_take_seconds(tmp_path):
     sink.close()
     with path.open() as file:
         assert sum(1 for _ in file) == count
-    assert time.process_time() - start < 6  # about 1 s; the limit leaves room for a slow machine
