@@ -17,6 +17,13 @@ ECHO = bytes.fromhex("66bafd03 ec a801 74fb 66baf803 ec ee ebef")  # echoes COM1
 PROMPT = bytes.fromhex("66baf803 b03e ee")  # prints ">"
 SPIN = bytes.fromhex("fa ebfe")
 UD2 = bytes.fromhex("0f0b")
+# Switches the card in slot 1 on, prints D when STATUS.LU is clear and U when it is set again.
+WATCH_LINK = bytes.fromhex(
+    "66baf80c b804080080 ef b2fc b807000000 ef"  # 0xcf8, 0xcfc: COMMAND = 7
+    "66baf803 b9000000e0"
+    "8b4108 a802 75f9 b044 ee  8b4108 a802 74f9 b055 ee"
+    "31c0 e6f4"
+)
 EXIT = bytes.fromhex("31c0 e6f4")
 
 
@@ -95,6 +102,18 @@ def test_ctrl_a_h_helps_and_ctrl_a_ctrl_a_sends_one(terminal, start):
     assert read(terminal[0], b"\x01") == b"\x01"
     os.write(terminal[0], b"\x01x")
     assert b"Ctrl-A x quits" in process.communicate(timeout=20)[1]
+
+
+@pytest.mark.parametrize("engine", ["native", "python"])
+def test_ctrl_a_n_pulls_the_cable_and_plugs_it_in(terminal, start, engine):
+    process = start(WATCH_LINK, "--nic", f"e1000,engine={engine}")
+    os.write(terminal[0], b"\x01n")
+    assert read(terminal[0], b"D") == b"D"
+    os.write(terminal[0], b"\x01n")
+    assert read(terminal[0], b"U") == b"U"
+    said = process.communicate(timeout=20)[1].decode()
+    assert said == "pykvm: network cables are pulled\npykvm: network cables are plugged in\n"
+    assert process.returncode == 1
 
 
 @pytest.mark.parametrize(
