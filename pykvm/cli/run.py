@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pykvm.cli import values
 
@@ -119,6 +119,9 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         tracer = Tracer(warn=say) if _watched(args) else None
         statistics = Statistics() if args.stats or args.stats_json else None
+        if args.stats_json:
+            with _file_for_statistics(args.stats_json, "a"):
+                pass  # better told now than when the guest has run
 
         def attach(machine: Machine) -> None:
             if tracer is not None:
@@ -216,11 +219,17 @@ def _report(
     if args.stats_json:
         import json
 
+        with _file_for_statistics(args.stats_json, "w") as file:
+            json.dump(statistics.as_dict(), file, indent=2)
+            file.write("\n")
+
+
+@contextmanager
+def _file_for_statistics(path: str, mode: str) -> Iterator[IO[str]]:
+    try:
+        with open(path, mode) as file:
+            yield file
+    except OSError as e:
         from pykvm.errors import UsageError
 
-        try:
-            with open(args.stats_json, "w") as file:
-                json.dump(statistics.as_dict(), file, indent=2)
-                file.write("\n")
-        except OSError as e:
-            raise UsageError(f"--stats-json {args.stats_json}: {e.strerror}") from e
+        raise UsageError(f"--stats-json {path}: {e.strerror}") from e

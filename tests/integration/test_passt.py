@@ -15,7 +15,9 @@ from tests.support.netns import inside, ip, namespace
 pytestmark = [
     pytest.mark.kvm,
     pytest.mark.tap,
-    pytest.mark.skipif(shutil.which("passt") is None, reason="passt is not installed"),
+    pytest.mark.skipif(
+        shutil.which("passt") is None, reason="passt is not installed: sudo apt-get install passt"
+    ),
 ]
 
 GUEST = Path(__file__).parents[2] / "guest" / "build" / "net_ping.elf"

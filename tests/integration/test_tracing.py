@@ -137,6 +137,13 @@ def test_interrupts_of_a_virtio_device_are_shown_by_queue():
             assert f"{what} queue={queue} chains=0x1" in lines
 
 
+def test_statistics_that_cannot_be_written_are_told_of_before_the_guest_runs(image):
+    done = run(image("66baf803 b041 ee f4"), "--stats-json", "/nonexistent/x")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "pykvm: --stats-json /nonexistent/x: No such file or directory\n"
+
+
 def test_a_tracer_without_sinks_leaves_exits_to_the_native_side(image):
     from pykvm.machine import Config, Machine
     from pykvm.trace.recorder import Tracer
