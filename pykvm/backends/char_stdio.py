@@ -24,8 +24,8 @@ _ESCAPE = 0x01
 _CTRL_C = 0x03
 _DISABLED = b"\0"  # _POSIX_VDISABLE
 _HELP = (
-    "Ctrl-A x quits, Ctrl-A n pulls or plugs the network cables, Ctrl-A c sends Ctrl-C, "
-    "Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A h shows this"
+    "Ctrl-A x quits, Ctrl-A p presses the power button, Ctrl-A n pulls or plugs the network "
+    "cables, Ctrl-A c sends Ctrl-C, Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A h shows this"
 )
 
 

@@ -2,7 +2,7 @@
 
     0x0060-0x0064   keyboard controller stub (reset)      0x0080  POST codes
     0x0070-0x0071   CMOS and clock, IRQ 8                 0x00f4  debug exit
-    0x03f8-0x03ff   serial port, IRQ 4                    0x0604  ACPI PM1a control (power off)
+    0x03f8-0x03ff   serial port, IRQ 4                    0x0600  ACPI event, control, timer; IRQ 9
     0x0cf8-0x0cff   PCI host bridge, with the reset control register at 0x0cf9
 
 PIC, PIT (with port 0x61), IOAPIC and LAPIC are KVM's own and never reach this process.
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pykvm.bus import MMIO_SIZE, PIO_SIZE, Bus, Range
+from pykvm.devices import power
 from pykvm.devices.debugexit import DebugExit
 from pykvm.devices.pci.host import HostBridge
 from pykvm.devices.postcode import PostCode
-from pykvm.devices.power import AcpiPower
 from pykvm.devices.reset import KeyboardController, ResetControl
 from pykvm.devices.rtc import Rtc
 from pykvm.devices.serial import Uart16550
@@ -25,7 +25,8 @@ from pykvm.interfaces import CharBackend, Device, EventLoop, IrqLine
 
 COM1, COM1_IRQ = 0x3F8, 4
 RTC, RTC_IRQ = 0x70, 8
-DEBUG_EXIT, POST_CODE, PM1A_CONTROL, KEYBOARD = 0xF4, 0x80, 0x604, 0x60
+ACPI, SCI = 0x600, 9
+DEBUG_EXIT, POST_CODE, KEYBOARD, RESET_CONTROL = 0xF4, 0x80, 0x60, 0xCF9
 
 
 class Wiring(Protocol):
@@ -53,6 +54,7 @@ class Board:
     """The two buses and every device on them, in the order they were plugged in."""
 
     bridge: HostBridge
+    acpi: power.AcpiPower
     pio: Bus = field(default_factory=lambda: Bus("port", PIO_SIZE))
     mmio: Bus = field(default_factory=lambda: Bus("address", MMIO_SIZE))
     devices: list[Device] = field(default_factory=list)
@@ -70,7 +72,10 @@ class Board:
 def pc(wiring: Wiring, *, serial: CharBackend, memory_low: int, memory_high: int) -> Board:
     """A PC's board with its legacy devices."""
     # The reset control register lies inside the host bridge's address register.
-    board = Board(bridge=HostBridge("pci", ResetControl(wiring.reset)))
+    board = Board(
+        bridge=HostBridge("pci", ResetControl(wiring.reset)),
+        acpi=power.AcpiPower(wiring.irq("acpi", SCI), wiring.loop, wiring.power_off),
+    )
     uart = Uart16550("uart0", wiring.irq("uart0", COM1_IRQ), serial)
     rtc = Rtc(
         wiring.irq("rtc", RTC_IRQ), wiring.loop, memory_low=memory_low, memory_high=memory_high
@@ -79,7 +84,7 @@ def pc(wiring: Wiring, *, serial: CharBackend, memory_low: int, memory_high: int
     board.plug(board.pio, RTC, 2, rtc)
     board.plug(board.pio, DEBUG_EXIT, 4, DebugExit(wiring.guest_exit))
     board.plug(board.pio, POST_CODE, 1, PostCode())
-    board.plug(board.pio, PM1A_CONTROL, 2, AcpiPower(wiring.power_off))
+    board.plug(board.pio, ACPI, power.SIZE, board.acpi)
     # One range, so that the device sees its offsets; port 0x61 in it is KVM's own, with the PIT.
     board.plug(board.pio, KEYBOARD, 5, KeyboardController(wiring.reset))
     return board

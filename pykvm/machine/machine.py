@@ -118,6 +118,7 @@ class Machine:
             memory_low=self.memory.low_size,
             memory_high=self.memory.high_size,
         )
+        self.vm.set_level_triggered([board.SCI])
         self._plug_cards(stack)
         if add is not None:
             add(self)
@@ -267,7 +268,7 @@ class Machine:
 
     def open_terminal(self, option: str, where: str) -> CharBackend:
         """What ``option`` names as the place of a terminal. Raises UsageError, HostError."""
-        keys = {"x": self._quit, "n": self._toggle_cables}
+        keys = {"x": self._quit, "n": self._toggle_cables, "p": self._press_power_button}
         return open_char_backend(where, self.loop, keys, self.say, option=option)
 
     def guest_exit(self, status: int) -> None:
@@ -302,6 +303,15 @@ class Machine:
     def _toggle_cables(self) -> None:
         self._set_cables(not self._plugged)
         self.say("network cables are " + ("plugged in" if self._plugged else "pulled"))
+
+    def press_power_button(self) -> None:
+        """As a person would; from any thread without the lock. What follows is up to the guest."""
+        with self.lock:
+            self._press_power_button()
+
+    def _press_power_button(self) -> None:
+        if not self.board.acpi.press_button():
+            self.say("the guest does not listen to its power button; Ctrl-A x quits")
 
     def _quit(self) -> None:
         self.stop(Outcome("the user quit", status=130))

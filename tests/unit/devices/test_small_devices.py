@@ -4,7 +4,6 @@ import pytest
 
 from pykvm.devices.debugexit import DebugExit
 from pykvm.devices.postcode import PostCode
-from pykvm.devices.power import AcpiPower
 from pykvm.devices.reset import KeyboardController, ResetControl
 from pykvm.devices.testdev import TestRegisters
 
@@ -22,22 +21,6 @@ def test_post_codes_are_latched_with_their_history():
         device.write(0, 1, code)
     assert device.read(0, 1) == 19
     assert list(device.history) == list(range(4, 20))
-
-
-def test_sleep_enable_powers_off_whatever_the_type():
-    seen = []
-    device = AcpiPower(lambda: seen.append("off"))
-    device.write(0, 2, 0x1C00)
-    assert not seen
-    device.write(0, 2, 0x2000)
-    assert seen == ["off"]
-    assert not device.read(0, 2) & 0x2000
-
-
-def test_sleep_enable_in_a_byte_write_of_the_high_half_works_too():
-    seen = []
-    AcpiPower(lambda: seen.append("off")).write(1, 1, 0x20)
-    assert seen == ["off"]
 
 
 def test_the_reset_control_register_acts_on_the_rising_edge():
@@ -103,7 +86,6 @@ def test_the_configuration_byte_is_kept():
 ALL = [
     DebugExit(lambda status: None),
     PostCode(),
-    AcpiPower(lambda: None),
     ResetControl(lambda: None),
     keyboard()[0],
     TestRegisters("test"),
