@@ -11,6 +11,9 @@ JOBS ?= 2
 # What `pykvm bench` runs, shipped with the package.
 BENCH_GUESTS := exits.elf nic.elf virtio_nic.elf
 
+# ACPI code, shipped with the package; its numbers are the machine's own.
+DSDT := pykvm/machine/firmware/dsdt.aml
+
 .DEFAULT_GOAL := help
 .PHONY: help run test build guest linux-guest linux-stock check fmt test-unit test-kvm bench readme sanitize clean
 
@@ -23,7 +26,7 @@ run: build ## run the demo guest on /dev/kvm
 test: build ## run the whole test suite
 	$(PYTEST) -n $(JOBS) tests
 
-build: $(VENV)/.built guest ## make .venv, the C extension and the guests
+build: $(VENV)/.built $(DSDT) guest ## make .venv, the C extension, the ACPI code and the guests
 
 guest: ## build the guest kit's images
 	@tools/require.sh $(PYTHON)
@@ -46,7 +49,7 @@ fmt: $(VENV)/.built ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test-unit: $(VENV)/.built ## the tests that need no KVM, in seconds
+test-unit: $(VENV)/.built $(DSDT) ## the tests that need no KVM, in seconds
 	$(PYTEST) -q -n $(JOBS) tests/unit tests/contract
 
 test-kvm: build ## the tests that run guests
@@ -65,8 +68,11 @@ sanitize: build ## the native code under ASan, UBSan and TSan
 
 clean: ## remove everything that was built
 	$(MAKE) --no-print-directory -C guest clean
-	rm -rf $(VENV) build dist pykvm/guests pykvm/_native*.so *.egg-info
+	rm -rf $(VENV) build dist pykvm/guests $(DSDT) pykvm/_native*.so *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(DSDT): $(DSDT:.aml=.asl) tools/dsdt.py pykvm/machine/board.py pykvm/machine/pci.py | $(VENV)/.built
+	$(BIN)/python tools/dsdt.py
 
 # pyproject.toml decides what is installed, native/ what is compiled.
 $(VENV)/.built: pyproject.toml setup.py $(wildcard native/*.c native/*.h native/*.py)

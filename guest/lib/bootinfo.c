@@ -36,6 +36,7 @@ static void from_pvh(const struct hvm_start_info *in)
         .size = sizeof(boot_info),
         .cmdline = in->cmdline,
         .cpus = 1,
+        .rsdp = in->rsdp,
     };
     if (in->nr_modules) {
         const struct hvm_module *module = (const void *)in->modlist;

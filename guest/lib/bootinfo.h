@@ -21,9 +21,10 @@ struct boot_info {
     u64 initrd_size; // 48  bytes
     u32 cpus;        // 56  number of processors; 1 where the loader does not say
     u32 reserved;    // 60
+    u64 rsdp;        // 64  guest-physical address of ACPI's root pointer, 0 = none
 };
 
-_Static_assert(sizeof(struct boot_info) == 64, "the boot info block is an interface");
+_Static_assert(sizeof(struct boot_info) == 72, "the boot info block is an interface");
 
 // A copy, valid from before main() on.
 extern struct boot_info boot_info;

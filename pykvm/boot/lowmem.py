@@ -24,7 +24,7 @@ The boot-info block, little endian, version 1:
     4   u32 version (1)                  48  u64 bytes of the initrd
     8   u64 bytes of this block          56  u32 number of CPUs
     16  u64 bytes of RAM from 0          60  u32 reserved (0)
-    24  u64 bytes of RAM from 4 GiB
+    24  u64 bytes of RAM from 4 GiB      64  u64 address of the RSDP, 0 without ACPI
     32  u64 address of the command line, 0 if none
 """
 
@@ -53,7 +53,7 @@ VERSION = 1
 
 _PRESENT_WRITE_USER = 0x7
 _LARGE = 0x80
-_INFO = struct.Struct("<IIQQQQQQII")
+_INFO = struct.Struct("<IIQQQQQQIIQ")
 
 
 def kit(mode: Mode) -> Callable[[Facts], Handover]:
@@ -88,6 +88,7 @@ def _kit_handover(mode: Mode, facts: Facts) -> Handover:
         *((modules[0].address, modules[0].size) if modules else (0, 0)),
         facts.cpus,
         0,
+        facts.rsdp,
     )
     placed = [
         segment(GDT, gdt(), "the GDT"),

@@ -76,6 +76,7 @@ def add(commands: Any) -> None:
         "--console", metavar="WHERE", help="a virtio console: stdio, null, pty or file:PATH"
     )
     p.add_argument("--rng", action="store_true", help="random numbers by virtio")
+    p.add_argument("--no-acpi", action="store_true", help="no ACPI tables in memory")
     p.add_argument(
         "--serial", metavar="WHERE", default="stdio", help="stdio, null, pty or file:PATH"
     )
@@ -115,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
         disks=tuple(DiskConfig.parse(text) for text in args.disk),
         console=args.console,
         rng=args.rng,
+        acpi=not args.no_acpi,
     )
     with ExitStack() as stack:
         tracer = Tracer(warn=say) if _watched(args) else None

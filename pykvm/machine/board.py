@@ -26,6 +26,10 @@ from pykvm.interfaces import CharBackend, Device, EventLoop, IrqLine
 COM1, COM1_IRQ = 0x3F8, 4
 RTC, RTC_IRQ = 0x70, 8
 ACPI, SCI = 0x600, 9
+LAPIC, IOAPIC, IOAPIC_ID = 0xFEE0_0000, 0xFEC0_0000, 0  # as KVM has them
+LEVEL_HIGH = 0xD
+"""How tables describe a line that KVM_IRQ_LINE drives, and that is level-triggered (ACPI 5.2.12.5,
+MultiProcessor 4.3.4: polarity in bits 1:0, trigger mode in bits 3:2)."""
 DEBUG_EXIT, POST_CODE, KEYBOARD, RESET_CONTROL = 0xF4, 0x80, 0x60, 0xCF9
 
 

@@ -157,7 +157,7 @@ class DiskConfig:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """One machine. ``mode`` None means auto; sizes are bytes, ``timeout`` seconds. ``kaslr`` leaves
-    the unpacking of a bzImage to the guest.
+    the unpacking of a bzImage to the guest; without ``acpi`` no ACPI tables are placed.
 
     Raises UsageError for a value that no machine can have.
     """
@@ -177,6 +177,7 @@ class Config:
     rng: bool = False
     disks: tuple[DiskConfig, ...] = ()
     console: str | None = None
+    acpi: bool = True
 
     def __post_init__(self) -> None:
         if not MIN_MEMORY <= self.memory <= MAX_MEMORY:

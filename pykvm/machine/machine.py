@@ -24,6 +24,7 @@ from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vm import Vm
 from pykvm.machine import board, cpu
 from pykvm.machine.config import Config
+from pykvm.machine.firmware import acpi
 from pykvm.machine.halt import HaltWatch
 from pykvm.machine.irq import Gsi, GsiLine
 from pykvm.machine.kicks import IoeventfdKicks
@@ -138,9 +139,12 @@ class Machine:
                 Module(path, image.read_file(path, "the initrd", config.memory))
                 for path in config.initrds
             ),
+            rsdp=acpi.RSDP if config.acpi else 0,
         )
         handover = plan.handover(facts)
         segments = [*plan.segments, *handover.segments]
+        if config.acpi:
+            segments += acpi.segments(config.cpus)
         check_placement(config.image, segments, [(slot.base, slot.end) for slot in memory.slots])
         for segment in segments:
             memory.write(segment.address, segment.data)

@@ -106,11 +106,11 @@ def test_the_page_tables_map_the_low_4_gib_one_to_one():
 
 
 def test_the_boot_info_block_says_what_the_machine_has():
-    facts = Facts(0x800000, 5, 3, "a=b", (Module("f", b"x" * 9),))
+    facts = Facts(0x800000, 5, 3, "a=b", (Module("f", b"x" * 9),), 0xF0000)
     placed = lowmem.kit(Mode.LONG)(facts).segments
     info = next(s for s in placed if s.address == lowmem.BOOT_INFO).data
-    assert struct.unpack("<4sIQQQQQQII", info) == (
-        b"PKVM", 1, 64, 0x800000, 5, lowmem.COMMAND_LINE, 0x7FF000, 9, 3, 0
+    assert struct.unpack("<4sIQQQQQQIIQ", info) == (
+        b"PKVM", 1, 72, 0x800000, 5, lowmem.COMMAND_LINE, 0x7FF000, 9, 3, 0, 0xF0000
     )  # fmt: skip
     line = next(s for s in placed if s.address == lowmem.COMMAND_LINE).data
     assert line == b"a=b\0"
