@@ -24,7 +24,7 @@ from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vm import Vm
 from pykvm.machine import board, cpu
 from pykvm.machine.config import Config
-from pykvm.machine.firmware import acpi
+from pykvm.machine.firmware import acpi, mptable
 from pykvm.machine.halt import HaltWatch
 from pykvm.machine.irq import Gsi, GsiLine
 from pykvm.machine.kicks import IoeventfdKicks
@@ -142,7 +142,7 @@ class Machine:
             rsdp=acpi.RSDP if config.acpi else 0,
         )
         handover = plan.handover(facts)
-        segments = [*plan.segments, *handover.segments]
+        segments = [*plan.segments, *handover.segments, *mptable.segments(config.cpus)]
         if config.acpi:
             segments += acpi.segments(config.cpus)
         check_placement(config.image, segments, [(slot.base, slot.end) for slot in memory.slots])
