@@ -18,7 +18,7 @@ from pykvm.errors import PykvmError
 from pykvm.kvm.abi import lib
 from pykvm.kvm.system import Kvm
 from pykvm.kvm.vm import Vm
-from pykvm.machine import cpu
+from pykvm.machine import cpu, cpuid
 from pykvm.machine.finish.engine import INSTALL
 from pykvm.memory import GuestMemory
 
@@ -68,7 +68,7 @@ def checks() -> list[Check]:
     if all(check.status != FAIL for check in found):
         with Kvm() as kvm:
             found += _capabilities(kvm)
-        found.append(_first_instruction())
+        found += [_first_instruction(), _cpuid()]
     found += [_vendor(), _unicorn(), _tap(), _vhost(), _hugepages()]
     found += [_program(*row) for row in _PROGRAMS]
     return found
@@ -118,6 +118,18 @@ def _first_instruction() -> Check:
         return Check("KVM_RUN", purpose, FAIL, f"the guest left with reason {reason}")
     except PykvmError as error:
         return Check("KVM_RUN", purpose, FAIL, str(error))
+
+
+def _cpuid() -> Check:
+    """Whether ``--cpu`` can hide anything."""
+    purpose = "showing a guest other features than the host's (--cpu)"
+    try:
+        with Kvm() as kvm:
+            honoured = cpuid.is_honoured(kvm)
+    except PykvmError as error:
+        return Check("CPUID", purpose, WARN, str(error))
+    found = "as it is set" if honoured else "the host's own features, whatever is set"
+    return Check("CPUID", purpose, OK if honoured else WARN, found)
 
 
 def _vendor() -> Check:

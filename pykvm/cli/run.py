@@ -54,6 +54,10 @@ def add(commands: Any) -> None:
         help="RAM: 128M, 2G; a bare number is MiB (default 128M)",
     )  # fmt: skip
     p.add_argument("--cpus", metavar="N", type=values.count, default=1, help="vCPUs (default 1)")
+    p.add_argument(
+        "--cpu", metavar="MODEL[,+F][,-F]", default="host",
+        help="features that the guest is shown: host or base, with others added or removed",
+    )  # fmt: skip
     p.add_argument("--append", metavar="CMDLINE", default="", help="the guest's command line")
     p.add_argument(
         "--initrd", metavar="FILE", action="append", default=[],
@@ -96,6 +100,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """The command. Returns the exit status; raises PykvmError for what ends as one line."""
     from pykvm.machine.config import Config, DiskConfig, NicConfig
+    from pykvm.machine.cpumodel import CpuModel
     from pykvm.machine.machine import Machine
     from pykvm.trace.recorder import Tracer
     from pykvm.trace.stats import Statistics
@@ -107,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
         entry=args.entry,
         memory=args.memory,
         cpus=args.cpus,
+        cpu=CpuModel.parse(args.cpu),
         append=args.append,
         initrd=tuple(args.initrd),
         kaslr=args.kaslr,

@@ -8,6 +8,7 @@ from typing import Any
 
 from pykvm.boot.plan import Start
 from pykvm.errors import UsageError
+from pykvm.machine.cpumodel import HOST, CpuModel
 
 MIN_MEMORY = 1 << 20
 MAX_MEMORY = 1 << 40
@@ -168,6 +169,7 @@ class Config:
     entry: int | None = None
     memory: int = 128 << 20
     cpus: int = 1
+    cpu: CpuModel = HOST
     append: str = ""
     initrd: str | tuple[str, ...] | None = None
     kaslr: bool = False

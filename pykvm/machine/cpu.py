@@ -7,7 +7,6 @@ from typing import Any
 from pykvm.boot import lowmem
 from pykvm.boot.plan import Handover, Mode
 from pykvm.kvm.abi import lib
-from pykvm.kvm.system import CpuidEntry
 from pykvm.kvm.vcpu import Vcpu
 
 CR0_PE, CR0_MP, CR0_ET, CR0_NE, CR0_WP, CR0_PG = 1 << 0, 1 << 1, 1 << 4, 1 << 5, 1 << 16, 1 << 31
@@ -59,20 +58,6 @@ def _segment(segment: Any, selector: int, kind: int) -> None:
     segment.type = kind  # code, readable, accessed; or data, writable, accessed
     segment.present = segment.s = segment.db = segment.g = 1
     segment.dpl = segment.l = segment.unusable = 0
-
-
-def cpuid(supported: list[CpuidEntry], number: int, cpus: int) -> list[CpuidEntry]:
-    """What vCPU ``number`` of ``cpus`` shows: what KVM supports, with its own APIC ID."""
-    shown = []
-    for e in supported:
-        ebx, ecx, edx = e.ebx, e.ecx, e.edx
-        if e.function == 1:
-            ebx = (ebx & 0x0000_FFFF) | (number << 24) | (cpus << 16)
-            ecx |= 1 << 31  # running under a hypervisor
-        elif e.function in (0xB, 0x1F):
-            edx = number
-        shown.append(CpuidEntry(e.function, e.index, e.flags, e.eax, ebx, ecx, edx))
-    return shown
 
 
 def wait_for_sipi(vcpu: Vcpu) -> None:

@@ -22,7 +22,7 @@ from pykvm.interfaces import CharBackend, IrqLine
 from pykvm.kvm.abi import ffi, lib
 from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vm import Vm
-from pykvm.machine import board, cpu
+from pykvm.machine import board, cpu, cpuid
 from pykvm.machine.config import Config
 from pykvm.machine.firmware import acpi, mptable
 from pykvm.machine.halt import HaltWatch
@@ -188,13 +188,17 @@ class Machine:
     def _start_cpus(self, kvm: Kvm) -> None:
         install_kick()
         supported = kvm.supported_cpuid()
+        if not self.config.cpu.is_host and not cpuid.is_honoured(kvm):
+            self.say(
+                "--cpu: this host's KVM shows guests its own features, whatever is asked of it"
+            )
         observer = None
         if self.tracer is not None and self.tracer.enabled:
             observer = Observer(self, self.tracer)
         for number in range(self.config.cpus):
             vcpu = self.vm.create_vcpu()
             vcpu.native.doorbells = self.vm.doorbells
-            vcpu.set_cpuid(cpu.cpuid(supported, number, self.config.cpus))
+            vcpu.set_cpuid(cpuid.shown(supported, self.config.cpu, number, self.config.cpus))
             if number == 0:
                 cpu.start(vcpu, self.plan.mode, self.plan.entry, self.handover)
             else:

@@ -8,7 +8,8 @@ from pykvm.bus import MMIO_SIZE, Bus
 from pykvm.kvm.abi import lib
 from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vm import Vm
-from pykvm.machine import cpu
+from pykvm.machine import cpu, cpuid
+from pykvm.machine.cpumodel import CpuModel
 from pykvm.machine.finish.finisher import Finisher
 from pykvm.machine.finish.fpu import Fpu
 from pykvm.memory import GuestMemory
@@ -48,7 +49,7 @@ class Ring:
         self.memory = GuestMemory(RAM)
         self.vm = Vm(self.kvm, self.memory)
         self.vcpu = self.vm.create_vcpu()
-        self.vcpu.set_cpuid(cpu.cpuid(self.kvm.supported_cpuid(), 0, 1))
+        self.vcpu.set_cpuid(cpuid.shown(self.kvm.supported_cpuid(), CpuModel(), 0, 1))
         self.handover = lowmem.kit(Mode.LONG)(Facts(RAM))
         for segment in self.handover.segments:
             self.memory.write(segment.address, segment.data)

@@ -1,0 +1,93 @@
+"""What CPUID shows: the model's features, and a package of as many cores as there are vCPUs.
+
+The number of a vCPU is its APIC ID and its core; a core has one thread. All leaves that tell of it
+agree (Intel SDM volume 3, chapter 9.9; AMD APM volume 3, appendix E.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pykvm.kvm.abi import lib
+from pykvm.kvm.system import CpuidEntry, Kvm
+from pykvm.kvm.vm import Vm
+from pykvm.machine.cpumodel import FEATURES, CpuModel
+from pykvm.memory import GuestMemory
+
+_CACHES = (4, 0x8000_001D)  # Intel's and AMD's, of the same form
+_TOPOLOGY, _TOPOLOGY_V2 = 0xB, 0x1F
+_SMT, _CORE = 1, 2
+_HYPERVISOR = FEATURES["hypervisor"][1]
+_HT = FEATURES["ht"][1]
+_CMP_LEGACY = FEATURES["cmp_legacy"][1]
+_AMD = 0x6874_7541  # "Auth" of AuthenticAMD, in EBX of leaf 0
+
+
+def shown(supported: list[CpuidEntry], model: CpuModel, number: int, cpus: int) -> list[CpuidEntry]:
+    """The leaves of vCPU ``number`` of ``cpus``. Raises HostError for what KVM cannot show."""
+    entries = model.apply(supported)
+    most = max((e.eax for e in entries if e.function == 0), default=0)
+    amd = any(e.function == 0 and e.ebx == _AMD for e in entries)
+    seen = [
+        _placed(entry, number, cpus, amd, "hypervisor" not in model.removed)
+        for entry in entries
+        if entry.function not in (_TOPOLOGY, _TOPOLOGY_V2)
+    ]
+    return seen + (_levels(number, cpus) if most >= _TOPOLOGY else [])
+
+
+def _id_bits(cpus: int) -> int:
+    """Bits of an APIC ID that tell the cores of a package apart."""
+    return (cpus - 1).bit_length()
+
+
+def _placed(e: CpuidEntry, number: int, cpus: int, amd: bool, hypervisor: bool) -> CpuidEntry:
+    """A leaf with what is the machine's own in it."""
+    bits, several = _id_bits(cpus), cpus > 1
+    if e.function == 1:
+        return replace(
+            e,
+            ebx=e.ebx & 0xFFFF | 1 << bits << 16 | number << 24,
+            ecx=e.ecx & ~_HYPERVISOR | hypervisor * _HYPERVISOR,
+            edx=e.edx & ~_HT | several * _HT,
+        )
+    if e.function in _CACHES and e.eax & 0x1F:
+        shared = (1 << bits) - 1 if e.eax >> 5 & 7 == 3 else 0  # the third level, by all
+        cores = (1 << bits) - 1 if e.function == 4 else 0
+        return replace(e, eax=e.eax & 0x3FFF | shared << 14 | cores << 26)
+    if e.function == 0x8000_0001 and amd:
+        return replace(e, ecx=e.ecx & ~_CMP_LEGACY | several * _CMP_LEGACY)
+    if e.function == 0x8000_0008:
+        return replace(e, ecx=bits << 12 | cpus - 1)
+    if e.function == 0x8000_001E:
+        return replace(e, eax=number, ebx=number, ecx=0)
+    return e
+
+
+def _levels(number: int, cpus: int) -> list[CpuidEntry]:
+    """Leaf 0xB: threads of a core, cores of the package, no more."""
+    indexed = int(lib.KVM_CPUID_FLAG_SIGNIFCANT_INDEX)
+    rows = ((0, 1, _SMT << 8), (_id_bits(cpus), cpus, _CORE << 8 | 1), (0, 0, 2))
+    return [
+        CpuidEntry(_TOPOLOGY, n, indexed, bits, count, kind, number)
+        for n, (bits, count, kind) in enumerate(rows)
+    ]
+
+
+def is_honoured(kvm: Kvm) -> bool:
+    """Whether a guest sees the features that it is given: hides SSE3's bit and lets one look. A
+    KVM in software may show the host's own."""
+    hidden = FEATURES["pni"][1]
+    with GuestMemory(1 << 16) as memory, Vm(kvm, memory) as vm:
+        memory.write(0x1000, bytes.fromhex("66b801000000 0fa2 e680"))  # cpuid(1); out 0x80, al
+        vcpu = vm.create_vcpu()
+        entries = kvm.supported_cpuid()
+        vcpu.set_cpuid([replace(e, ecx=e.ecx & ~hidden) if e.function == 1 else e for e in entries])
+        sregs = vcpu.get_sregs()
+        sregs.cs.base = sregs.cs.selector = 0
+        vcpu.set_sregs(sregs)
+        regs = vcpu.get_regs()
+        regs.rip, regs.rflags = 0x1000, 2
+        vcpu.set_regs(regs)
+        lib.pk_vcpu_run(vcpu.native, 0)
+        return not vcpu.get_regs().rcx & hidden
