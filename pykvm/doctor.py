@@ -18,7 +18,7 @@ from pykvm.errors import PykvmError
 from pykvm.kvm.abi import lib
 from pykvm.kvm.system import Kvm
 from pykvm.kvm.vm import Vm
-from pykvm.machine import cpu, cpuid
+from pykvm.machine import cpu, probe
 from pykvm.machine.finish.engine import INSTALL
 from pykvm.memory import GuestMemory
 
@@ -68,7 +68,7 @@ def checks() -> list[Check]:
     if all(check.status != FAIL for check in found):
         with Kvm() as kvm:
             found += _capabilities(kvm)
-        found += [_first_instruction(), _cpuid()]
+        found += [_first_instruction(), *_probes()]
     found += [_vendor(), _unicorn(), _tap(), _vhost(), _hugepages()]
     found += [_program(*row) for row in _PROGRAMS]
     return found
@@ -120,16 +120,22 @@ def _first_instruction() -> Check:
         return Check("KVM_RUN", purpose, FAIL, str(error))
 
 
-def _cpuid() -> Check:
-    """Whether ``--cpu`` can hide anything."""
-    purpose = "showing a guest other features than the host's (--cpu)"
+def _probes() -> Iterator[Check]:
+    """What only trying shows."""
     try:
         with Kvm() as kvm:
-            honoured = cpuid.is_honoured(kvm)
+            features, hypercalls = probe.shows_features(kvm), probe.takes_hypercalls(kvm)
     except PykvmError as error:
-        return Check("CPUID", purpose, WARN, str(error))
-    found = "as it is set" if honoured else "the host's own features, whatever is set"
-    return Check("CPUID", purpose, OK if honoured else WARN, found)
+        yield Check("CPUID", "what a guest is shown", WARN, str(error))
+        return
+    yield Check(
+        "CPUID", "showing a guest other features than the host's: --cpu", OK if features else WARN,
+        "as it is set" if features else "the host's own features, whatever is set",
+    )  # fmt: skip
+    yield Check(
+        "hypercalls", "interrupts between vCPUs without an exit each", OK if hypercalls else WARN,
+        "they return" if hypercalls else "they never return; guests are not offered any",
+    )  # fmt: skip
 
 
 def _vendor() -> Check:

@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pykvm.kvm.abi import lib
-from pykvm.kvm.system import CpuidEntry, Kvm
-from pykvm.kvm.vm import Vm
+from pykvm.kvm.system import CpuidEntry
 from pykvm.machine.cpumodel import FEATURES, CpuModel
-from pykvm.memory import GuestMemory
 
 _CACHES = (4, 0x8000_001D)  # Intel's and AMD's, of the same form
 _TOPOLOGY, _TOPOLOGY_V2 = 0xB, 0x1F
@@ -72,22 +70,3 @@ def _levels(number: int, cpus: int) -> list[CpuidEntry]:
         CpuidEntry(_TOPOLOGY, n, indexed, bits, count, kind, number)
         for n, (bits, count, kind) in enumerate(rows)
     ]
-
-
-def is_honoured(kvm: Kvm) -> bool:
-    """Whether a guest sees the features that it is given: hides SSE3's bit and lets one look. A
-    KVM in software may show the host's own."""
-    hidden = FEATURES["pni"][1]
-    with GuestMemory(1 << 16) as memory, Vm(kvm, memory) as vm:
-        memory.write(0x1000, bytes.fromhex("66b801000000 0fa2 e680"))  # cpuid(1); out 0x80, al
-        vcpu = vm.create_vcpu()
-        entries = kvm.supported_cpuid()
-        vcpu.set_cpuid([replace(e, ecx=e.ecx & ~hidden) if e.function == 1 else e for e in entries])
-        sregs = vcpu.get_sregs()
-        sregs.cs.base = sregs.cs.selector = 0
-        vcpu.set_sregs(sregs)
-        regs = vcpu.get_regs()
-        regs.rip, regs.rflags = 0x1000, 2
-        vcpu.set_regs(regs)
-        lib.pk_vcpu_run(vcpu.native, 0)
-        return not vcpu.get_regs().rcx & hidden

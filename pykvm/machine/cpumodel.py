@@ -6,7 +6,7 @@ and hidden by ``base``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from pykvm.errors import HostError, UsageError
@@ -68,6 +68,8 @@ _NEED: dict[str, tuple[str, ...]] = {
 }
 """Features that make no sense without another, by that one."""
 
+_BY_HYPERCALL = frozenset({"kvm_pv_ipi", "kvm_pv_unhalt", "kvm_pv_sched_yield"})
+
 MODELS = ("host", "base")
 
 
@@ -99,10 +101,9 @@ class CpuModel:
             raise UsageError(f"--cpu: {both[0]} is both added and removed")
         return cls(name, frozenset(changed["+"]), frozenset(changed["-"]))
 
-    @property
-    def is_host(self) -> bool:
-        """Whether the guest is shown all that KVM offers."""
-        return self == HOST
+    def without_hypercalls(self) -> CpuModel:
+        """The same, but for what a guest would use hypercalls for."""
+        return replace(self, removed=self.removed | _BY_HYPERCALL - self.added)
 
     def apply(self, supported: list[CpuidEntry]) -> list[CpuidEntry]:
         """The leaves that KVM supports, cut to the model. Raises HostError for an added feature
@@ -110,7 +111,7 @@ class CpuModel:
         offered = _offered(supported)
         if missing := sorted(self.added - offered):
             raise HostError(f"--cpu: this host's KVM has no {missing[0]} to show")
-        if self.is_host:
+        if self == HOST:
             return supported
         hidden = _with_dependants(self.removed)
         if self.name == "base":

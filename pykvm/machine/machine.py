@@ -22,8 +22,9 @@ from pykvm.interfaces import CharBackend, IrqLine
 from pykvm.kvm.abi import ffi, lib
 from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vm import Vm
-from pykvm.machine import board, cpu, cpuid
+from pykvm.machine import board, cpu, cpuid, probe
 from pykvm.machine.config import Config
+from pykvm.machine.cpumodel import HOST
 from pykvm.machine.firmware import acpi, mptable
 from pykvm.machine.halt import HaltWatch
 from pykvm.machine.irq import Gsi, GsiLine
@@ -188,17 +189,20 @@ class Machine:
     def _start_cpus(self, kvm: Kvm) -> None:
         install_kick()
         supported = kvm.supported_cpuid()
-        if not self.config.cpu.is_host and not cpuid.is_honoured(kvm):
+        model = self.config.cpu
+        if model != HOST and not probe.shows_features(kvm):
             self.say(
                 "--cpu: this host's KVM shows guests its own features, whatever is asked of it"
             )
+        if self.config.cpus > 1 and not probe.takes_hypercalls(kvm):
+            model = model.without_hypercalls()  # an IPI by hypercall would never end
         observer = None
         if self.tracer is not None and self.tracer.enabled:
             observer = Observer(self, self.tracer)
         for number in range(self.config.cpus):
             vcpu = self.vm.create_vcpu()
             vcpu.native.doorbells = self.vm.doorbells
-            vcpu.set_cpuid(cpuid.shown(supported, self.config.cpu, number, self.config.cpus))
+            vcpu.set_cpuid(cpuid.shown(supported, model, number, self.config.cpus))
             if number == 0:
                 cpu.start(vcpu, self.plan.mode, self.plan.entry, self.handover)
             else:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pykvm.kvm.system import Kvm
-from pykvm.machine.cpuid import is_honoured
+from pykvm.machine import probe
 
 pytestmark = pytest.mark.kvm
 
@@ -26,7 +26,7 @@ def run(tmp_path, *args):
 
 def test_a_hidden_feature_is_gone_or_the_user_is_told(tmp_path):
     with Kvm() as kvm:
-        honoured = is_honoured(kvm)
+        honoured = probe.shows_features(kvm)
     done = run(tmp_path, "--cpu", "host,-pni")
     assert done.returncode == (1 if honoured else 3)
     assert honoured == (done.stderr == "")
@@ -42,3 +42,8 @@ def test_an_unknown_feature_is_a_usage_error(tmp_path):
     done = run(tmp_path, "--cpu", "base,+popcont")
     assert done.returncode == 2
     assert "did you mean popcnt?" in done.stderr
+
+
+def test_a_probe_tells_the_same_each_time_and_leaves_nothing_behind():
+    with Kvm() as kvm:
+        assert probe.takes_hypercalls(kvm) == probe.takes_hypercalls(kvm)

@@ -50,6 +50,14 @@ def test_a_vmlinux_starts_by_the_64_bit_protocol(kernel):
         guest.wait_for("PCI host bridge to bus 0000:00", BOOTED)
 
 
+def test_an_smp_kernel_without_acpi_finds_processors_and_pci_lines(kernel):
+    args = ("--cpus", "2", "-m", "96M", "--nic", "e1000")
+    with Linux(kernel / "bzImage", *args, append="earlyprintk=serial,ttyS0") as guest:
+        guest.wait_for("found SMP MP-table at [mem 0x000f8000", BOOTED)
+        guest.wait_for("smp: Brought up 1 node, 2 CPUs", BOOTED)
+        guest.wait_for("e1000 0000:00:03.0: PCI->APIC IRQ transform: INT A -> IRQ 11", BOOTED)
+
+
 @pytest.mark.slow
 def test_with_kaslr_the_kernels_own_decompressor_runs(kernel):
     with Linux(kernel / "bzImage", "--kaslr", append="earlyprintk=serial,ttyS0") as guest:
@@ -64,3 +72,7 @@ def test_debians_own_kernel_starts_from_its_vmlinuz():
         guest.wait_for("BIOS-e820: [mem 0x0000000000100000-0x000000000fffffff] usable", BOOTED)
         guest.wait_for("Booting paravirtualized kernel on KVM", BOOTED)
         guest.wait_for("Memory: ", BOOTED)
+    log = "\n".join(guest.lines)
+    assert "ACPI: PM-Timer IO Port: 0x608" in log
+    assert "ACPI: Using ACPI (MADT) for SMP configuration information" in log
+    assert "ACPI BIOS" not in log  # how a complaint about tables begins

@@ -107,6 +107,13 @@ def test_what_needs_a_removed_feature_goes_with_it():
     assert leaves("host,-xsave")[0xD, 0].ebx == 0
 
 
+def test_a_host_that_takes_no_hypercalls_offers_none():
+    entries = shown(host(), CpuModel.parse("host,+kvm_pv_unhalt").without_hypercalls(), 0, 2)
+    found = features({(e.function, e.index): e for e in entries})
+    assert not {"kvm_pv_ipi", "kvm_pv_sched_yield"} & found
+    assert {"kvmclock", "kvm_pv_unhalt", "kvm_pv_eoi"} <= found
+
+
 def test_the_hypervisor_bit_can_be_hidden():
     assert "hypervisor" not in features(leaves("host,-hypervisor"))
 
