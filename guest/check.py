@@ -41,6 +41,7 @@ TO_QEMU = {
     "-m": "-m",
     "--cpus": "-smp",
     "--serial": "-serial",
+    "--fw-cfg": "-fw_cfg",
 }
 TRANSPORTS = {"legacy": ",disable-modern=on", "modern": ",disable-legacy=on", "transitional": ""}
 

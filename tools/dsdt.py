@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pykvm.devices import power
+from pykvm.devices import fwcfg, power
 from pykvm.machine import board, pci
 from pykvm.machine.firmware import acpi
 
@@ -32,6 +32,9 @@ def numbers() -> dict[str, int]:
         "PCI_MEMORY_SIZE": memory[1] - memory[0],
         "ACPI_PORT": board.ACPI,
         "ACPI_PORTS": power.SIZE,
+        "PVPANIC_PORT": board.PVPANIC,
+        "FW_CFG_PORT": board.FW_CFG,
+        "FW_CFG_PORTS": fwcfg.SIZE,
         "COM1_PORT": board.COM1,
         "COM1_IRQ": board.COM1_IRQ,
         "RTC_PORT": board.RTC,

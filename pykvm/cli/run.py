@@ -85,6 +85,14 @@ def add(commands: Any) -> None:
         "--serial", metavar="WHERE", default="stdio", help="stdio, null, pty or file:PATH"
     )
     p.add_argument(
+        "--debugcon", metavar="WHERE", default="null",
+        help="the debug console, ports 0xe9 and 0x402: stdio, null, pty or file:PATH",
+    )  # fmt: skip
+    p.add_argument(
+        "--fw-cfg", metavar="name=N,file=F", action="append", default=[],
+        help="an item for firmware or kernel: name=opt/x,file=F or name=opt/x,string=S",
+    )  # fmt: skip
+    p.add_argument(
         "--trace", metavar="KIND[,KIND...]", help="print events: exits, irq, a device's name ..."
     )
     p.add_argument("--debug", action="store_true", help="the same as --trace exits")
@@ -101,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
     """The command. Returns the exit status; raises PykvmError for what ends as one line."""
     from pykvm.machine.config import Config, DiskConfig, NicConfig
     from pykvm.machine.cpumodel import CpuModel
+    from pykvm.machine.fwcfg import FwCfgItem
     from pykvm.machine.machine import Machine
     from pykvm.trace.recorder import Tracer
     from pykvm.trace.stats import Statistics
@@ -123,6 +132,8 @@ def run(args: argparse.Namespace) -> int:
         console=args.console,
         rng=args.rng,
         acpi=not args.no_acpi,
+        debugcon=args.debugcon,
+        fw_cfg=tuple(FwCfgItem.parse(text) for text in args.fw_cfg),
     )
     with ExitStack() as stack:
         tracer = Tracer(warn=say) if _watched(args) else None
@@ -218,8 +229,8 @@ def _report(
         from pykvm.crash import render
 
         print(render(outcome.report), file=sys.stderr)
-    elif outcome.status in (124, 130):
-        say(outcome.reason if outcome.status == 130 else f"stopped after {args.timeout:g} s")
+    elif outcome.status in (6, 124, 130):
+        say(f"stopped after {args.timeout:g} s" if outcome.status == 124 else outcome.reason)
     if statistics is None:
         return
     if args.stats:

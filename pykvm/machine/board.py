@@ -3,6 +3,8 @@
     0x0060-0x0064   keyboard controller stub (reset)      0x0080  POST codes
     0x0070-0x0071   CMOS and clock, IRQ 8                 0x00f4  debug exit
     0x03f8-0x03ff   serial port, IRQ 4                    0x0600  ACPI event, control, timer; IRQ 9
+    0x00e9, 0x0402  debug console                         0x0505  pvpanic
+    0x0510-0x051b   fw_cfg
     0x0cf8-0x0cff   PCI host bridge, with the reset control register at 0x0cf9
 
 PIC, PIT (with port 0x61), IOAPIC and LAPIC are KVM's own and never reach this process.
@@ -15,9 +17,11 @@ from typing import Protocol
 
 from pykvm.bus import MMIO_SIZE, PIO_SIZE, Bus, Range
 from pykvm.devices import power
+from pykvm.devices.debugcon import DebugConsole
 from pykvm.devices.debugexit import DebugExit
 from pykvm.devices.pci.host import HostBridge
 from pykvm.devices.postcode import PostCode
+from pykvm.devices.pvpanic import PvPanic
 from pykvm.devices.reset import KeyboardController, ResetControl
 from pykvm.devices.rtc import Rtc
 from pykvm.devices.serial import Uart16550
@@ -26,6 +30,7 @@ from pykvm.interfaces import CharBackend, Device, EventLoop, IrqLine
 COM1, COM1_IRQ = 0x3F8, 4
 RTC, RTC_IRQ = 0x70, 8
 ACPI, SCI = 0x600, 9
+DEBUG_CONSOLES, PVPANIC, FW_CFG = (0xE9, 0x402), 0x505, 0x510
 LAPIC, IOAPIC, IOAPIC_ID = 0xFEE0_0000, 0xFEC0_0000, 0  # as KVM has them
 LEVEL_HIGH = 0xD
 """How tables describe a line that KVM_IRQ_LINE drives, and that is level-triggered (ACPI 5.2.12.5,
@@ -52,6 +57,9 @@ class Wiring(Protocol):
     def reset(self) -> None:
         """The guest asked for a reset."""
 
+    def panic(self) -> None:
+        """The guest said that it has panicked."""
+
 
 @dataclass
 class Board:
@@ -73,7 +81,9 @@ class Board:
         return added
 
 
-def pc(wiring: Wiring, *, serial: CharBackend, memory_low: int, memory_high: int) -> Board:
+def pc(
+    wiring: Wiring, *, serial: CharBackend, debug: CharBackend, memory_low: int, memory_high: int
+) -> Board:
     """A PC's board with its legacy devices."""
     # The reset control register lies inside the host bridge's address register.
     board = Board(
@@ -88,6 +98,10 @@ def pc(wiring: Wiring, *, serial: CharBackend, memory_low: int, memory_high: int
     board.plug(board.pio, RTC, 2, rtc)
     board.plug(board.pio, DEBUG_EXIT, 4, DebugExit(wiring.guest_exit))
     board.plug(board.pio, POST_CODE, 1, PostCode())
+    console = DebugConsole(debug)
+    for port in DEBUG_CONSOLES:
+        board.plug(board.pio, port, 1, console)
+    board.plug(board.pio, PVPANIC, 1, PvPanic(wiring.panic))
     board.plug(board.pio, ACPI, power.SIZE, board.acpi)
     # One range, so that the device sees its offsets; port 0x61 in it is KVM's own, with the PIT.
     board.plug(board.pio, KEYBOARD, 5, KeyboardController(wiring.reset))

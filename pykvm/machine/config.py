@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pykvm.boot.plan import Start
+from pykvm.devices.fwcfg import MOST_FILES
 from pykvm.errors import UsageError
 from pykvm.machine.cpumodel import HOST, CpuModel
+from pykvm.machine.fwcfg import FwCfgItem
 
 MIN_MEMORY = 1 << 20
 MAX_MEMORY = 1 << 40
@@ -174,12 +176,14 @@ class Config:
     initrd: str | tuple[str, ...] | None = None
     kaslr: bool = False
     serial: str = "stdio"
+    debugcon: str = "null"
     timeout: float | None = None
     nics: tuple[NicConfig, ...] = ()
     rng: bool = False
     disks: tuple[DiskConfig, ...] = ()
     console: str | None = None
     acpi: bool = True
+    fw_cfg: tuple[FwCfgItem, ...] = ()
 
     def __post_init__(self) -> None:
         if not MIN_MEMORY <= self.memory <= MAX_MEMORY:
@@ -198,6 +202,17 @@ class Config:
                 "--console stdio: the serial port has the terminal; give that --serial null, pty "
                 "or file:PATH"
             )
+        if self.debugcon == "stdio" and "stdio" in (self.serial, self.console):
+            raise UsageError(
+                "--debugcon stdio: another one has the terminal; write --serial null, or give this "
+                "one null, pty or file:PATH"
+            )
+        names = [item.name for item in self.fw_cfg]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"--fw-cfg: {name} is given twice")
+        if len(names) >= MOST_FILES:
+            raise UsageError(f"--fw-cfg: {len(names)} items; it takes at most {MOST_FILES - 1}")
         if len(self.disks) > MAX_DISKS:
             raise UsageError(f"--disk: {len(self.disks)} disks; it takes at most {MAX_DISKS}")
         if self.timeout is not None and not 0 < self.timeout < 1e9:

@@ -16,13 +16,14 @@ from typing import Protocol
 from pykvm.backends.char import open_char_backend
 from pykvm.boot import image
 from pykvm.boot.plan import Facts, Handover, Mode, Module, Plan, check_placement
+from pykvm.devices.fwcfg import SIZE as FW_CFG_SIZE
 from pykvm.errors import DeviceError, HostError
 from pykvm.eventloop import EpollLoop
 from pykvm.interfaces import CharBackend, IrqLine
 from pykvm.kvm.abi import ffi, lib
 from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vm import Vm
-from pykvm.machine import board, cpu, cpuid, probe
+from pykvm.machine import board, cpu, cpuid, fwcfg, probe
 from pykvm.machine.config import Config
 from pykvm.machine.cpumodel import HOST
 from pykvm.machine.firmware import acpi, mptable
@@ -31,7 +32,7 @@ from pykvm.machine.irq import Gsi, GsiLine
 from pykvm.machine.kicks import IoeventfdKicks
 from pykvm.machine.messages import IrqfdMessages
 from pykvm.machine.observe import Observer, teller
-from pykvm.machine.outcome import TIMEOUT_STATUS, Outcome
+from pykvm.machine.outcome import CRASH_STATUS, TIMEOUT_STATUS, Outcome
 from pykvm.machine.pci import INTX_GSIS, PciBus
 from pykvm.machine.vcpu_thread import VcpuThread
 from pykvm.memory import GuestMemory
@@ -117,16 +118,24 @@ class Machine:
         self.board = board.pc(
             self,
             serial=self.serial,
+            debug=self._open_debugcon(stack),
             memory_low=self.memory.low_size,
             memory_high=self.memory.high_size,
         )
         self.vm.set_level_triggered([board.SCI])
+        self.board.plug(self.board.pio, board.FW_CFG, FW_CFG_SIZE, fwcfg.device(self))
         self._plug_cards(stack)
         if add is not None:
             add(self)
         self.pci.assign()
         self.publish_map()
         self._start_cpus(kvm)
+
+    def _open_debugcon(self, stack: ExitStack) -> CharBackend:
+        backend = self.open_terminal("--debugcon", self.config.debugcon)
+        self.terminals.append(backend)
+        stack.callback(backend.close)
+        return backend
 
     def _place(self, plan: Plan) -> Handover:
         """Put the image and what its protocol tells it into memory, after checking it all."""
@@ -291,6 +300,9 @@ class Machine:
 
     def reset(self) -> None:
         self.stop(Outcome("the guest asked for a reset"))
+
+    def panic(self) -> None:
+        self.stop(Outcome("the guest panicked, and said so by pvpanic", status=CRASH_STATUS))
 
     def device_error(self, device: str, error: DeviceError) -> None:
         """The guest asked ``device`` for the impossible: the user is told, the guest goes on.

@@ -267,3 +267,18 @@ def test_a_stack_outside_ram_is_named_as_the_cause(image):
     done = run("run", image(bytes.fromhex("bc000000d0 0f0b")))
     assert done.returncode == 6
     assert b"the stack at RSP 0xd0000000 is not in RAM" in done.stderr
+
+
+def test_the_debug_console_writes_where_it_is_told(image, tmp_path):
+    code = bytes.fromhex("b068 e6e9 66ba0204 b069 ee e4e9 e6f4")  # "h" to 0xe9, "i" to 0x402
+    done = run("run", image(code), "--debugcon", f"file:{tmp_path}/log")
+    assert (done.stdout, done.returncode) == (b"", (0xE9 << 1 | 1) & 0xFF)
+    assert (tmp_path / "log").read_bytes() == b"hi"
+    done = run("run", image(code), "--serial", "null", "--debugcon", "stdio")
+    assert done.stdout == b"hi"
+
+
+def test_a_panic_that_the_guest_tells_ends_with_6_and_a_line(image):
+    done = run("run", image(bytes.fromhex("66ba0505 b001 ee ebfe")))
+    assert done.returncode == 6
+    assert done.stderr == b"pykvm: the guest panicked, and said so by pvpanic\n"

@@ -70,6 +70,27 @@ DefinitionBlock ("", "DSDT", 2, "PYKVM ", "PYKVM PC", 1)
             })
         }
 
+        // QEMU's names, which guests' drivers look for; _STA: present, and nothing to show a user.
+        Device (PEVT)
+        {
+            Name (_HID, "QEMU0001")
+            Name (_STA, 0xB)
+            Name (_CRS, ResourceTemplate ()
+            {
+                IO (Decode16, PVPANIC_PORT, PVPANIC_PORT, 1, 1)
+            })
+        }
+
+        Device (FWCF)
+        {
+            Name (_HID, "QEMU0002")
+            Name (_STA, 0xB)
+            Name (_CRS, ResourceTemplate ()
+            {
+                IO (Decode16, FW_CFG_PORT, FW_CFG_PORT, 1, FW_CFG_PORTS)
+            })
+        }
+
         Device (COM1)
         {
             Name (_HID, EisaId ("PNP0501"))

@@ -2,8 +2,10 @@
 
 import pytest
 
+from pykvm.devices.debugcon import DebugConsole
 from pykvm.devices.debugexit import DebugExit
 from pykvm.devices.postcode import PostCode
+from pykvm.devices.pvpanic import PvPanic
 from pykvm.devices.reset import KeyboardController, ResetControl
 from pykvm.devices.testdev import TestRegisters
 
@@ -83,7 +85,42 @@ def test_the_configuration_byte_is_kept():
     assert device.read(0, 1) == 0x47
 
 
+class Kept:
+    """A character backend that keeps what it is given."""
+
+    def __init__(self):
+        self.text, self.receiver = b"", None
+
+    def connect(self, receiver):
+        self.receiver = receiver
+
+    def write(self, data):
+        self.text += data
+
+
+def test_the_debug_console_answers_that_it_is_there_and_passes_bytes_on():
+    backend = Kept()
+    device = DebugConsole(backend)
+    for byte in b"ok\xff":
+        device.write(0, 1, byte)
+    assert backend.text == b"ok\xff"
+    assert device.read(0, 1) == 0xE9
+    assert backend.receiver.room() == 0
+
+
+def test_pvpanic_tells_a_panic_from_a_crash_kernel_that_is_loaded():
+    seen = []
+    device = PvPanic(lambda: seen.append("panic"))
+    assert device.read(0, 1) == 3
+    device.write(0, 1, 2)
+    assert not seen
+    device.write(0, 1, 1)
+    assert seen == ["panic"]
+
+
 ALL = [
+    DebugConsole(Kept()),
+    PvPanic(lambda: None),
     DebugExit(lambda status: None),
     PostCode(),
     ResetControl(lambda: None),

@@ -154,6 +154,8 @@ def test_the_dsdt_says_what_the_machine_is(tmp_path):
         (pci.IO_WINDOW[0], pci.IO_WINDOW[1] - 1),
         (pci.MEMORY_WINDOW[0], pci.MEMORY_WINDOW[1] - 1),
         (board.ACPI, board.ACPI),
+        (board.PVPANIC, board.PVPANIC),
+        (board.FW_CFG, board.FW_CFG),
         (board.COM1, board.COM1),
         (board.RTC, board.RTC),
     ]
