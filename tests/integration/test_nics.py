@@ -33,7 +33,7 @@ def test_two_guests_talk_over_a_socket(tmp_path):
     sent = run("e1000_stream.elf", "--nic", wire, "--append", "mode=tx frames=2000 size=200")
     out, _ = receiver.communicate(timeout=60)
     assert sent.returncode == receiver.returncode == 1, sent.stdout + out
-    assert "2000 of 2000 frames, 0 lost, 0 corrupt, 0 out of order" in out
+    assert "2000 of 2000 frames, 0 lost, 0 corrupt, 0 repeated, 0 out of order" in out
 
 
 def test_a_recording_can_be_read_and_holds_every_frame(tmp_path):
