@@ -11,11 +11,8 @@ JOBS ?= 2
 # What `pykvm bench` runs, shipped with the package.
 BENCH_GUESTS := exits.elf nic.elf virtio_nic.elf
 
-# ACPI code, shipped with the package; its numbers are the machine's own.
-DSDT := pykvm/machine/firmware/dsdt.aml
-
 .DEFAULT_GOAL := help
-.PHONY: help run test build guest linux-guest linux-stock check fmt test-unit test-kvm bench readme sanitize clean
+.PHONY: help run test build guest linux-guest linux-stock check fmt test-unit test-kvm bench readme dsdt sanitize clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +23,7 @@ run: build ## run the demo guest on /dev/kvm
 test: build ## run the whole test suite
 	$(PYTEST) -n $(JOBS) tests
 
-build: $(VENV)/.built $(DSDT) guest ## make .venv, the C extension, the ACPI code and the guests
+build: $(VENV)/.built guest ## make .venv, the C extension and the guests
 
 guest: ## build the guest kit's images
 	@tools/require.sh $(PYTHON)
@@ -63,16 +60,16 @@ bench: build ## measure exits, start-up and tracing
 readme: build ## run the commands that README.md shows and put their output there
 	$(BIN)/python tools/readme.py
 
+dsdt: $(VENV)/.built ## compile the ACPI code anew, with iasl; what comes out is committed
+	$(BIN)/python tools/dsdt.py
+
 sanitize: build ## the native code under ASan, UBSan and TSan
 	tools/sanitize.sh $(BIN)/python
 
 clean: ## remove everything that was built
 	$(MAKE) --no-print-directory -C guest clean
-	rm -rf $(VENV) build dist pykvm/guests $(DSDT) pykvm/_native*.so *.egg-info
+	rm -rf $(VENV) build dist pykvm/guests pykvm/_native*.so *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-
-$(DSDT): $(DSDT:.aml=.asl) tools/dsdt.py pykvm/machine/board.py pykvm/machine/pci.py | $(VENV)/.built
-	$(BIN)/python tools/dsdt.py
 
 # pyproject.toml decides what is installed, native/ what is compiled.
 $(VENV)/.built: pyproject.toml setup.py $(wildcard native/*.c native/*.h native/*.py)

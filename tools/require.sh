@@ -12,7 +12,6 @@ missing() { # what, package
 look() {
     packages=""
     command -v gcc >/dev/null 2>&1 || missing gcc gcc
-    command -v iasl >/dev/null 2>&1 || missing iasl acpica-tools
     if command -v "$python" >/dev/null 2>&1; then
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
             { echo "pykvm: $python is older than Python 3.11" >&2; exit 1; }

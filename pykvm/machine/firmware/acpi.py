@@ -3,7 +3,7 @@
     0xf0000   RSDP     0xf0040   FACS     then DSDT, FADT, MADT, XSDT, RSDT, at multiples of 16
 
 Addresses and interrupt lines are those of ``board.py`` and ``pci.py``. The DSDT is ``dsdt.asl``,
-compiled when pykvm is built.
+compiled by ``make dsdt``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pykvm.boot.plan import Segment
 from pykvm.devices.power import PM1_CNT, PM1_EN, PM1_STS, PM_TMR
-from pykvm.errors import HostError
 from pykvm.machine import board, pci
 
 RSDP, END = 0xF0000, 0xF8000
@@ -45,7 +44,7 @@ _NOWHERE = bytes(_GAS.size)
 
 
 def segments(cpus: int) -> list[Segment]:
-    """The tables of a machine with ``cpus`` processors. Raises HostError without the DSDT."""
+    """The tables of a machine with ``cpus`` processors."""
     placed: list[Segment] = []
     facs = RSDP + 0x40
     at = facs + 64
@@ -56,7 +55,7 @@ def segments(cpus: int) -> list[Segment]:
         at = placed[-1].end + 15 & ~15
         return placed[-1].address
 
-    dsdt = place(_dsdt())
+    dsdt = place(DSDT_FILE.read_bytes())
     listed = [place(_fadt(facs, dsdt)), place(_madt(cpus))]
     xsdt = place(_table(b"XSDT", 1, struct.pack(f"<{len(listed)}Q", *listed)))
     rsdt = place(_table(b"RSDT", 1, struct.pack(f"<{len(listed)}I", *listed)))
@@ -93,16 +92,6 @@ def _rsdp(rsdt: int, xsdt: int) -> bytes:
     """5.2.5.3: the first 20 bytes have a checksum of their own, as ACPI 1.0 had only those."""
     fields = struct.pack("<8sB6sBIIQB3x", b"RSD PTR ", 0, _OEM, 2, rsdt, 36, xsdt, 0)
     return _summed(bytearray(_summed(bytearray(fields), 8, 20)), 32)
-
-
-def _dsdt() -> bytes:
-    try:
-        return DSDT_FILE.read_bytes()
-    except FileNotFoundError as e:
-        raise HostError(
-            f"{DSDT_FILE}: not built (make build, with iasl from Debian's acpica-tools); "
-            "--no-acpi does without"
-        ) from e
 
 
 def _port(port: int, size: int, width: int) -> bytes:

@@ -12,7 +12,6 @@ import pytest
 
 from pykvm.boot import memmap
 from pykvm.boot.plan import Facts
-from pykvm.errors import HostError
 from pykvm.machine import board, pci
 from pykvm.machine.firmware import acpi
 
@@ -169,9 +168,3 @@ def test_the_dsdt_is_fresh_and_the_same_whenever_it_is_compiled():
     dsdt = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(dsdt)
     assert dsdt.compiled() == dsdt.compiled() == acpi.DSDT_FILE.read_bytes()
-
-
-def test_a_package_without_the_dsdt_says_how_to_get_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(acpi, "DSDT_FILE", tmp_path / "dsdt.aml")
-    with pytest.raises(HostError, match=r"make build.*--no-acpi"):
-        acpi.segments(1)
