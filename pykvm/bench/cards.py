@@ -32,6 +32,7 @@ class Card:
     qemu: str
     kinds: tuple[str, ...]
     harness: Callable[[str, bool], AbstractContextManager[Filled]]
+    ring: int  # buffers that its guest uses in turn
     can_cut: bool  # whether the card itself can segment, to be measured beside the kernel
     append: str = ""
 
@@ -78,10 +79,11 @@ _KERNEL = ("tx-60-1-kernel", "tx-1514-1-kernel")  # rung in ring 0, as a kernel'
 CARDS = {
     "e1000": Card(
         "e1000", "nic.elf", "e1000",
-        (*_PLAIN, "tx-tcp", MERGED, "tx-tso", *_EACH, *_KERNEL), _e1000, can_cut=True,
+        (*_PLAIN, "tx-tcp", MERGED, "tx-tso", *_EACH, *_KERNEL), _e1000,
+        ring=256, can_cut=True,
     ),
     "virtio-net": Card(
         "virtio-net", "virtio_nic.elf", "virtio-net-pci", (*_PLAIN, "tx-tso", *_EACH), _virtio,
-        can_cut=False,
+        ring=1024, can_cut=False,
     ),
 }  # fmt: skip

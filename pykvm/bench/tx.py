@@ -62,7 +62,7 @@ def measure(
     for _ in range(rounds):
         for kind in card.kinds:
             add = partial(_add, results, khz, kind)
-            results.microseconds["ceiling", kind].append(_ceiling(kind, frames))
+            results.microseconds["ceiling", kind].append(_ceiling(card, kind, frames))
             results.microseconds["harness", kind].append(_harness(card, kind, frames))
             if kind == "tx-tso" and card.can_cut:
                 cut = _harness(card, kind, frames // 10, offloads=False)
@@ -105,9 +105,10 @@ def frame_of(kind: str) -> tuple[bytes, VnetHeader]:
     return plain_frame(int(kind.split("-")[1])), VnetHeader()
 
 
-def _ceiling(kind: str, frames: int) -> float:
+def _ceiling(card: Card, kind: str, frames: int) -> float:
     frame, header = frame_of(kind)
-    return network.write_ceiling(frame, header, frames // (8 if kind == "tx-tso" else 1)) / 1000
+    count = frames // (8 if kind == "tx-tso" else 1)
+    return network.write_ceiling(frame, header, count, card.ring) / 1000
 
 
 def _harness(card: Card, kind: str, frames: int, *, offloads: bool = True) -> float:
