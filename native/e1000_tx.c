@@ -1,8 +1,11 @@
 #include "e1000_frame.h"
 #include "inet.h"
 
+#include <string.h>
+
 enum {
     WRITE_BACK = 16, /* frames to a write-back */
+    AHEAD = 8,       /* descriptors whose memory is fetched ahead: two lines */
     MERGED = 8,      /* frames in a train that cost as much as one written by itself */
 };
 
@@ -95,13 +98,49 @@ static uint32_t finish(struct pk_e1000 *card, struct pk_e1000_frame *frame)
     return holding(card) && (card->train->frames - 1) % MERGED ? 0 : 1;
 }
 
+/* The ring while it is walked. It is checked whole, once; where it is not whole in RAM, each descriptor
+ * is by itself. */
+struct ring {
+    uint64_t base;
+    uint32_t count;
+    uint8_t *whole;
+};
+
+static uint8_t *slot(const struct pk_e1000 *card, const struct ring *ring, uint32_t at)
+{
+    uint64_t offset = (uint64_t)at * DESCRIPTOR;
+    return ring->whole ? ring->whole + offset
+                       : pk_guest_ptr(card->memory, ring->base + offset, DESCRIPTOR, true);
+}
+
+/* What the driver has just written on another processor costs as much to get as a third of a short frame
+ * to send: ask for descriptors, and for what the next but one points at, while others are worked on. */
+static void fetch_ahead(const struct pk_e1000 *card, const struct ring *ring, uint32_t at)
+{
+    if (!ring->whole)
+        return;
+    uint32_t far = at + AHEAD < ring->count ? at + AHEAD : at + AHEAD - ring->count;
+    uint32_t near = at + 2 < ring->count ? at + 2 : at + 2 - ring->count;
+    if (far < ring->count)
+        __builtin_prefetch(slot(card, ring, far), 1);
+    if (near < ring->count) {
+        const uint8_t *raw = slot(card, ring, near);
+        const uint8_t *data = pk_guest_ptr(card->memory, pk_le64(raw), 1, false);
+        if (data) {
+            __builtin_prefetch(data);
+            __builtin_prefetch(data + 64);
+        }
+    }
+}
+
 /* Set DD where RS asks for it, from TDH up to the descriptor before `end`, and move TDH there. False
  * when the ring cannot be written. */
-static bool write_back(struct pk_e1000 *card, uint64_t base, uint32_t count, uint32_t end,
+static bool write_back(struct pk_e1000 *card, const struct ring *ring, uint32_t end,
                        struct report *report)
 {
-    for (uint32_t head = cell(card, E_TDH); head != end; head = (head + 1) % count) {
-        uint8_t *raw = pk_guest_ptr(card->memory, base + (uint64_t)head * DESCRIPTOR, DESCRIPTOR, true);
+    for (uint32_t head = cell(card, E_TDH); head != end;
+         head = head + 1 == ring->count ? 0 : head + 1) {
+        uint8_t *raw = slot(card, ring, head);
         if (!raw)
             return false;
         uint8_t command = raw[11];
@@ -162,6 +201,8 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
             pk_e1000_complain(card, PK_E1000_BAD_RING);
         return false;
     }
+    struct ring ring = {.base = base, .count = count};
+    ring.whole = pk_guest_ptr(card->memory, base, (uint64_t)count * DESCRIPTOR, true);
     struct pk_e1000_frame frame;
     take_up(card, &frame);
     frame.first = at; /* what came before was written back */
@@ -172,10 +213,13 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
             pk_e1000_complain(card, PK_E1000_NO_MASTER);
             break;
         }
-        if (!pk_guest_read(card->memory, base + (uint64_t)at * DESCRIPTOR, raw, sizeof raw)) {
+        const uint8_t *descriptor = slot(card, &ring, at);
+        if (!descriptor) {
             pk_e1000_complain(card, PK_E1000_NO_RAM);
             break;
         }
+        memcpy(raw, descriptor, sizeof raw);
+        fetch_ahead(card, &ring, at);
         if (!frame.started)
             frame.first = at;
         at = at + 1 == count ? 0 : at + 1;
@@ -190,13 +234,13 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
          * that wait for more of their flow are still the card's. */
         if (waiting >= WRITE_BACK && !frame.started) {
             waiting = holding(card) ? card->train->frames : 0;
-            if (!write_back(card, base, count, holding(card) ? card->held : at, report))
+            if (!write_back(card, &ring, holding(card) ? card->held : at, report))
                 break;
         }
     }
     pk_e1000_send_train(card);
     leave(card, &frame);
-    write_back(card, base, count, at, report);
+    write_back(card, &ring, at, report);
     return at != tail && report->work >= most;
 }
 
