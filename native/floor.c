@@ -26,12 +26,14 @@ uint64_t pk_floor_write(int fd, const uint8_t *header, uint32_t header_size, con
     return now_ns() - start;
 }
 
-uint64_t pk_floor_read(int fd, uint32_t count)
+uint64_t pk_floor_read(int fd, uint8_t *frames, uint32_t stride, uint32_t buffers, uint32_t count)
 {
-    static uint8_t frame[65536 + 64];
+    uint32_t buffer = 0;
     uint64_t start = now_ns();
-    while (count--)
-        if (read(fd, frame, sizeof frame) < 0)
+    while (count--) {
+        if (read(fd, frames + (uint64_t)buffer * stride, stride) < 0)
             return 0;
+        buffer = buffer + 1 < buffers ? buffer + 1 : 0;
+    }
     return now_ns() - start;
 }

@@ -66,6 +66,11 @@ static void copy(const struct pk_piece *pieces, uint32_t count, uint64_t offset,
 static void advance(struct pk_vnet_work *work, uint32_t count)
 {
     uint32_t pieces = 0;
+    if (count == work->ahead) { /* as nearly always */
+        work->ahead = work->pieces_used = 0;
+        work->room = 0;
+        return;
+    }
     for (uint32_t n = 0; n < count; n++) {
         pieces += work->chains[n].in_count;
         work->room -= work->chains[n].in_bytes;
@@ -128,7 +133,10 @@ static uint64_t read_frame(struct pk_vnet *net, uint64_t *placed)
     struct pk_vnet_work *work = net->work;
     uint32_t count = work->pieces_used;
     ssize_t got;
-    if (count < PK_VQ_MAX_PIECES) {
+    if (count == 1 && work->room > net->longest) { /* what is cut short is dropped: the cheaper call will do */
+        *placed = work->room;
+        got = pk_read(net->fd, work->pieces[0].data, work->pieces[0].length);
+    } else if (count < PK_VQ_MAX_PIECES) {
         *placed = work->room;
         work->pieces[count] = (struct pk_piece){work->rest, sizeof work->rest};
         got = pk_readv(net->fd, vnet_iovec(work->pieces), count + 1);

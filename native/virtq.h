@@ -48,6 +48,7 @@ struct pk_vq {
     uint8_t *descriptors, *driver, *device;
     /* Free-running 16-bit indices of a split ring; slots of a packed one. */
     uint32_t next, used;
+    uint32_t seen;          /* split: the avail index as it was when it was last looked at */
     uint32_t pushed;        /* split: entries not shown yet; packed: whether there are any */
     uint32_t signalled;     /* split: used index, packed: slots, since the last decision */
     uint32_t avail_wrap, used_wrap; /* packed */

@@ -5,9 +5,13 @@
 enum { IDX = 2, RING = 4, USED_ENTRY = 8, NO_INTERRUPT = 1, NO_NOTIFY = 1 };
 enum { AHEAD = 8 }; /* chains whose memory is fetched while others are worked on: two lines of each ring */
 
-static uint32_t waiting(const struct pk_vq *vq)
+/* Chains offered and not popped. The index is the driver's line of memory: it is looked at anew only when
+ * everything that was seen is done. */
+static uint32_t waiting(struct pk_vq *vq)
 {
-    return (uint16_t)(vq_load(vq->driver + IDX) - vq->next);
+    if (vq->seen == vq->next)
+        vq->seen = vq_load(vq->driver + IDX);
+    return (uint16_t)(vq->seen - vq->next);
 }
 
 bool pk_vq_offered_split(struct pk_vq *vq) { return waiting(vq) > 0; }
@@ -50,8 +54,13 @@ static void fetch_ahead(const struct pk_vq *vq)
     struct pk_descriptor d = vq_descriptor(vq->descriptors + (uint64_t)near * VQ_DESCRIPTOR);
     const uint8_t *data = pk_guest_ptr(vq->memory, d.address, d.length, false);
     if (data) {
-        __builtin_prefetch(data);
-        __builtin_prefetch(data + 64);
+        if (d.a & VQ_WRITE) {
+            __builtin_prefetch(data, 1);
+            __builtin_prefetch(data + 64, 1);
+        } else {
+            __builtin_prefetch(data);
+            __builtin_prefetch(data + 64);
+        }
     }
 }
 

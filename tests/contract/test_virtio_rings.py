@@ -169,7 +169,8 @@ def start_at(one, index):
     one.memory.write_u16(one.driver.driver + 2, index)
     one.memory.write_u16(one.driver.device + 2, index)
     if isinstance(one.ring, NativeRing):
-        one.ring.vq.next = one.ring.vq.used = one.ring.vq.signalled = index
+        vq = one.ring.vq
+        vq.next = vq.seen = vq.used = vq.signalled = index
     else:
         one.ring.restore({"next": index, "used": index, "signalled": index})
 

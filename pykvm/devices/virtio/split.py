@@ -33,6 +33,7 @@ class SplitRing:
         self._event_idx = bool(features & Feature.EVENT_IDX)
         self._indirect = bool(features & Feature.INDIRECT_DESC)
         self._next = 0  # of the avail ring
+        self._seen = 0  # its index; looked at anew only when all of that is done, as C does
         self._used = 0  # as far as the driver knows
         self._pushed = 0  # beyond that
         self._signalled = 0  # the used index of the last decision about an interrupt
@@ -48,7 +49,9 @@ class SplitRing:
         """Chains that the driver has offered and the device not popped."""
         if self._broken:
             raise r.RingError("the ring is broken until the device is reset")
-        waiting = (self._u16(self._layout.driver + 2) - self._next) & 0xFFFF
+        if self._seen == self._next:
+            self._seen = self._u16(self._layout.driver + 2)
+        waiting = (self._seen - self._next) & 0xFFFF
         if waiting > self._layout.size:
             self._broken = True
             raise r.RingError(f"{waiting} chains offered in a ring of {self._layout.size}")
@@ -134,4 +137,5 @@ class SplitRing:
 
     def restore(self, state: Any) -> None:
         self._next, self._used = state["next"], state["used"]
+        self._seen = self._next
         self._signalled = state["signalled"]

@@ -92,7 +92,7 @@ class _Pair:
         if error:
             raise RingError(_WRONGS.get(error, "a ring that cannot be"))
         state = ring.state()
-        native.next, native.used = state["next"], state["used"]
+        native.next, native.seen, native.used = state["next"], state["next"], state["used"]
         if mode & lib.PK_VQ_PACKED:
             native.avail_wrap, native.used_wrap = state["avail_wrap"], state["used_wrap"]
             native.signalled = state["unsignalled"]
