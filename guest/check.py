@@ -43,6 +43,10 @@ TO_QEMU = {
     "--serial": "-serial",
     "--fw-cfg": "-fw_cfg",
 }
+ALONE = {
+    "--rng": ["-device", "virtio-rng-pci"],
+    "--testdev": ["-device", "pc-testdev", "-device", "pci-testdev"],
+}
 TRANSPORTS = {"legacy": ",disable-modern=on", "modern": ",disable-legacy=on", "transitional": ""}
 
 
@@ -61,8 +65,8 @@ def to_qemu(args: list[str]) -> list[str]:
     words: list[str] = []
     rest = iter(enumerate(args))
     for n, arg in rest:
-        if arg == "--rng":
-            words += ["-device", "virtio-rng-pci"]
+        if arg in ALONE:
+            words += ALONE[arg]
         elif arg in devices:
             kind, *pairs = next(rest)[1].split(",")
             words += devices[arg](kind, dict(pair.split("=", 1) for pair in pairs), n)

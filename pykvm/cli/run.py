@@ -93,6 +93,10 @@ def add(commands: Any) -> None:
         help="an item for firmware or kernel: name=opt/x,file=F or name=opt/x,string=S",
     )  # fmt: skip
     p.add_argument(
+        "--testdev", action="store_true",
+        help="QEMU's pc-testdev and pci-testdev, for kernels that test a monitor",
+    )  # fmt: skip
+    p.add_argument(
         "--trace", metavar="KIND[,KIND...]", help="print events: exits, irq, a device's name ..."
     )
     p.add_argument("--debug", action="store_true", help="the same as --trace exits")
@@ -133,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
         rng=args.rng,
         acpi=not args.no_acpi,
         debugcon=args.debugcon,
+        testdev=args.testdev,
         fw_cfg=tuple(FwCfgItem.parse(text) for text in args.fw_cfg),
     )
     with ExitStack() as stack:

@@ -12,6 +12,7 @@ PIC, PIT (with port 0x61), IOAPIC and LAPIC are KVM's own and never reach this p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -82,7 +83,13 @@ class Board:
 
 
 def pc(
-    wiring: Wiring, *, serial: CharBackend, debug: CharBackend, memory_low: int, memory_high: int
+    wiring: Wiring,
+    *,
+    serial: CharBackend,
+    debug: CharBackend,
+    memory_low: int,
+    memory_high: int,
+    debug_ports: Sequence[int] = DEBUG_CONSOLES,
 ) -> Board:
     """A PC's board with its legacy devices."""
     # The reset control register lies inside the host bridge's address register.
@@ -99,7 +106,7 @@ def pc(
     board.plug(board.pio, DEBUG_EXIT, 4, DebugExit(wiring.guest_exit))
     board.plug(board.pio, POST_CODE, 1, PostCode())
     console = DebugConsole(debug)
-    for port in DEBUG_CONSOLES:
+    for port in debug_ports:
         board.plug(board.pio, port, 1, console)
     board.plug(board.pio, PVPANIC, 1, PvPanic(wiring.panic))
     board.plug(board.pio, ACPI, power.SIZE, board.acpi)

@@ -183,6 +183,7 @@ class Config:
     disks: tuple[DiskConfig, ...] = ()
     console: str | None = None
     acpi: bool = True
+    testdev: bool = False
     fw_cfg: tuple[FwCfgItem, ...] = ()
 
     def __post_init__(self) -> None:

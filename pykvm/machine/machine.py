@@ -119,6 +119,8 @@ class Machine:
             self,
             serial=self.serial,
             debug=self._open_debugcon(stack),
+            # pc-testdev has the other port.
+            debug_ports=board.DEBUG_CONSOLES[1:] if config.testdev else board.DEBUG_CONSOLES,
             memory_low=self.memory.low_size,
             memory_high=self.memory.high_size,
         )
@@ -164,6 +166,10 @@ class Machine:
         """The PCI bus, and a card for each option that asks for one."""
         self.pci = PciBus(self.board, self.board.bridge, self.publish_map)
         config = self.config
+        if config.testdev:
+            from pykvm.machine.testdevs import plug_testdevs
+
+            plug_testdevs(self)
         if not (config.nics or config.disks or config.console or config.rng):
             return
         self.vm.set_level_triggered(INTX_GSIS)
