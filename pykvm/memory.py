@@ -5,7 +5,7 @@ lies from 0 up to a hole below 4 GiB, where PCI windows, IOAPIC and LAPIC live, 
 4 GiB::
 
     0            min(size, 3 GiB)      4 GiB            4 GiB + rest
-    | low RAM    |  hole (devices)     |  high RAM      |
+    | low RAM    |  hole (devices) ROM |  high RAM      |
 
 Every access checks its start and its length (slicing a memoryview past its end would shorten it
 silently). ``native/guestmem.h`` is the same door for C.
@@ -43,12 +43,15 @@ class Slot:
 
 
 class GuestMemory:
-    """RAM of ``size`` bytes (a multiple of the page size), zero-filled and lazily backed.
+    """RAM of ``size`` bytes (a multiple of the page size), zero-filled and lazily backed, and a
+    ``rom``, if there is one, that ends where the hole does.
 
     Raises HostError when the host cannot map that much. A context manager; closing unmaps.
     """
 
-    def __init__(self, size: int, *, hole: tuple[int, int] = (HOLE_START, HOLE_END)) -> None:
+    def __init__(
+        self, size: int, *, hole: tuple[int, int] = (HOLE_START, HOLE_END), rom: bytes = b""
+    ) -> None:
         if size < PAGE or size % PAGE:
             raise ValueError(f"memory size {size:#x} is not a positive multiple of {PAGE}")
         self.size = size
@@ -66,6 +69,11 @@ class GuestMemory:
         whole = memoryview(self._map)
         self._views = [whole]
         slots = [Slot(0, self.low_size, whole[: self.low_size])]
+        self._rom = mmap.mmap(-1, len(rom)) if rom else None
+        if self._rom is not None:
+            self._rom.write(rom)
+            view = memoryview(self._rom)
+            slots.append(Slot(hole[1] - len(rom), len(rom), view, writable=False))
         if self.high_size:
             slots.append(Slot(hole[1], self.high_size, whole[self.low_size :]))
         self.slots: tuple[Slot, ...] = tuple(slots)
@@ -87,6 +95,8 @@ class GuestMemory:
         for view in self._views:
             view.release()
         self._map.close()
+        if self._rom is not None:
+            self._rom.close()
         os.close(self.fd)
         self.fd = -1
 

@@ -32,7 +32,10 @@ def add(commands: Any) -> None:
         "Ctrl-A h helps.",
     )
     p.add_argument(
-        "image", metavar="IMAGE", help="flat, ELF, multiboot, PVH, Linux bzImage or vmlinux"
+        "image",
+        metavar="IMAGE",
+        nargs="?",
+        help="flat, ELF, multiboot, PVH, Linux bzImage or vmlinux",
     )
     p.add_argument(
         "--mode",
@@ -63,6 +66,7 @@ def add(commands: Any) -> None:
         "--initrd", metavar="FILE", action="append", default=[],
         help="a file for the guest: initrd or module; more than once for more files",
     )  # fmt: skip
+    p.add_argument("--firmware", metavar="FILE", help="a ROM to start in, instead of an image")
     p.add_argument(
         "--kaslr", action="store_true",
         help="run a bzImage's own decompressor, which moves the kernel (default: pykvm unpacks it)",
@@ -119,7 +123,8 @@ def run(args: argparse.Namespace) -> int:
     from pykvm.trace.stats import Statistics
 
     config = Config(
-        image=args.image,
+        image=_image(args),
+        firmware=args.firmware is not None,
         mode=_start(args.mode),
         load_address=args.load_addr,
         entry=args.entry,
@@ -160,6 +165,15 @@ def run(args: argparse.Namespace) -> int:
     if caught:
         _die_by(caught[0])
     return outcome.status
+
+
+def _image(args: argparse.Namespace) -> str:
+    """The file to start: an image, or firmware. Raises UsageError unless it is one of them."""
+    if (args.image is None) == (args.firmware is None):
+        from pykvm.errors import UsageError
+
+        raise UsageError("an IMAGE, or --firmware FILE instead of one")
+    return str(args.image if args.firmware is None else args.firmware)
 
 
 def _start(mode: str) -> Start | None:

@@ -160,7 +160,8 @@ class DiskConfig:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """One machine. ``mode`` None means auto; sizes are bytes, ``timeout`` seconds. ``kaslr`` leaves
-    the unpacking of a bzImage to the guest; without ``acpi`` no ACPI tables are placed.
+    the unpacking of a bzImage to the guest; without ``acpi`` no ACPI tables are placed. With
+    ``firmware`` the image is a ROM to start in.
 
     Raises UsageError for a value that no machine can have.
     """
@@ -183,6 +184,7 @@ class Config:
     disks: tuple[DiskConfig, ...] = ()
     console: str | None = None
     acpi: bool = True
+    firmware: bool = False
     testdev: bool = False
     fw_cfg: tuple[FwCfgItem, ...] = ()
 

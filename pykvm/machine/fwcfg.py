@@ -11,12 +11,15 @@ from pykvm.boot.image import read_file
 from pykvm.boot.plan import Facts
 from pykvm.devices import fwcfg as f
 from pykvm.errors import ImageError, UsageError
+from pykvm.machine.board import COM1
 
 if TYPE_CHECKING:
     from pykvm.machine.config import Config
     from pykvm.machine.machine import Machine
 
 E820 = "etc/e820"
+SERCON = "etc/sercon-port"
+"""The port of a serial console; SeaBIOS talks there, too."""
 MOST_BYTES = 16 << 20
 _E820_ROW = struct.Struct("<QQI")
 
@@ -56,7 +59,8 @@ def device(machine: Machine) -> f.FwCfg:
     """The device of ``machine``. Raises ImageError for a file of the user's."""
     config, memory = machine.config, machine.memory
     line = config.append.encode(errors="surrogateescape") + b"\0"
-    kernel, initrd = _Files(config, (config.image,)), _Files(config, config.initrds)
+    image = () if config.firmware else (config.image,)
+    kernel, initrd = _Files(config, image), _Files(config, config.initrds)
     items: dict[int, f.Item] = {
         f.RAM_SIZE: struct.pack("<Q", config.memory),
         f.CPUS: struct.pack("<H", config.cpus),
@@ -70,6 +74,8 @@ def device(machine: Machine) -> f.FwCfg:
     }
     ranges = memmap.ranges(Facts(memory.low_size, memory.high_size))
     files = {E820: b"".join(_E820_ROW.pack(*row) for row in ranges)}
+    if config.firmware:  # there is no screen
+        files[SERCON] = struct.pack("<H", COM1)
     files |= {item.name: item.data() for item in config.fw_cfg}
     return f.FwCfg(memory, items, files)
 

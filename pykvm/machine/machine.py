@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import Protocol
 
 from pykvm.backends.char import open_char_backend
-from pykvm.boot import image
+from pykvm.boot import firmware, image
 from pykvm.boot.plan import Facts, Handover, Mode, Module, Plan, check_placement
 from pykvm.devices.fwcfg import SIZE as FW_CFG_SIZE
 from pykvm.errors import DeviceError, HostError
@@ -91,17 +91,11 @@ class Machine:
         self, stack: ExitStack, serial: CharBackend | None, add: Callable[[Machine], None] | None
     ) -> None:
         config = self.config
-        self.plan = image.plan(
-            config.image,
-            memory=config.memory,
-            mode=config.mode,
-            load_address=config.load_address,
-            entry=config.entry,
-            kaslr=config.kaslr,
-        )
+        rom = firmware.read(config.image) if config.firmware else b""
+        self.plan = firmware.plan(rom) if config.firmware else _image_plan(config)
         kvm = stack.enter_context(Kvm())
         _check_cpus(kvm, config.cpus)
-        self.memory = stack.enter_context(GuestMemory(config.memory))
+        self.memory = stack.enter_context(GuestMemory(config.memory, rom=rom))
         self.handover = self._place(self.plan)
         self.vm = stack.enter_context(Vm(kvm, self.memory))
         if kvm.capability("EXIT_ON_EMULATION_FAILURE"):
@@ -154,10 +148,13 @@ class Machine:
             rsdp=acpi.RSDP if config.acpi else 0,
         )
         handover = plan.handover(facts)
-        segments = [*plan.segments, *handover.segments, *mptable.segments(config.cpus)]
-        if config.acpi:
-            segments += acpi.segments(config.cpus)
-        check_placement(config.image, segments, [(slot.base, slot.end) for slot in memory.slots])
+        segments = [*plan.segments, *handover.segments]
+        if not config.firmware:  # which makes its own tables
+            segments += mptable.segments(config.cpus)
+            segments += acpi.segments(config.cpus) if config.acpi else []
+        check_placement(
+            config.image, segments, [(s.base, s.end) for s in memory.slots if s.writable]
+        )
         for segment in segments:
             memory.write(segment.address, segment.data)
         return handover
@@ -218,7 +215,9 @@ class Machine:
             vcpu = self.vm.create_vcpu()
             vcpu.native.doorbells = self.vm.doorbells
             vcpu.set_cpuid(cpuid.shown(supported, model, number, self.config.cpus))
-            if number == 0:
+            if number == 0 and self.config.firmware:
+                pass  # KVM makes a vCPU as a reset does
+            elif number == 0:
                 cpu.start(vcpu, self.plan.mode, self.plan.entry, self.handover)
             else:
                 cpu.wait_for_sipi(vcpu)
@@ -348,6 +347,17 @@ class Machine:
 
     def _bug(self, error: BaseException) -> None:
         self.stop(Outcome("a bug in pykvm", status=1, error=error))
+
+
+def _image_plan(config: Config) -> Plan:
+    return image.plan(
+        config.image,
+        memory=config.memory,
+        mode=config.mode,
+        load_address=config.load_address,
+        entry=config.entry,
+        kaslr=config.kaslr,
+    )
 
 
 def _check_cpus(kvm: Kvm, cpus: int) -> None:

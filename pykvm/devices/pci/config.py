@@ -89,20 +89,21 @@ class ConfigSpace:
         command = ["IO"] if any(b.io for b in self.bars) else []
         command += ["MEM"] if any(not b.io for b in self.bars) else []
         bits = sum(r.COMMAND[name].mask for name in (*command, "MASTER", "INTX_DIS", "SERR"))
-        self._allow(0x04, 2, bits)
+        self.allow(0x04, 2, bits)
         self._clears[0x07] = 0xF9  # the error bits of STATUS
-        self._allow(0x0C, 1, 0xFF)
-        self._allow(0x0D, 1, 0xFF)
-        self._allow(r.INT_LINE, 1, 0xFF)
+        self.allow(0x0C, 1, 0xFF)
+        self.allow(0x0D, 1, 0xFF)
+        self.allow(r.INT_LINE, 1, 0xFF)
         for bar in self.bars:
             size = 8 if bar.wide else 4
             self._put(bar.offset, size, bar.flags)
-            self._allow(bar.offset, size, ~(bar.size - 1) & (1 << size * 8) - 1)
+            self.allow(bar.offset, size, ~(bar.size - 1) & (1 << size * 8) - 1)
 
     def _put(self, offset: int, size: int, value: int) -> None:
         self.cells[offset : offset + size] = value.to_bytes(size, "little")
 
-    def _allow(self, offset: int, size: int, bits: int) -> None:
+    def allow(self, offset: int, size: int, bits: int) -> None:
+        """Let the guest set these ``bits``."""
         self._writable[offset : offset + size] = bits.to_bytes(size, "little")
 
     def add_capability(self, kind: int, body: bytes, writable: bytes) -> int:

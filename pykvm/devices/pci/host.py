@@ -24,7 +24,12 @@ ADDRESS = Register(
 REGISTERS = RegisterMap("PCI host bridge", [ADDRESS, Register("CONFIG_DATA", 4, 4)])
 
 # What a 440FX says of itself; kernels that look for a known bridge find one.
-BRIDGE = Identity(vendor=0x8086, device=0x1237, class_code=0x060000, revision=2)
+BRIDGE = Identity(
+    vendor=0x8086, device=0x1237, class_code=0x060000, revision=2,
+    subsystem_vendor=0x1AF4, subsystem=0x1100,  # by which SeaBIOS knows a virtual PC
+)  # fmt: skip
+# 82441FX datasheet, 3.2.14: who answers between 640 KiB and 1 MiB. Here RAM does, always.
+PAM, PAM_COUNT = 0x59, 7
 
 
 class Function(Protocol):
@@ -44,6 +49,7 @@ class HostBridge:
         self.name = name
         self._reset_control = reset_control
         self.config = ConfigSpace(BRIDGE)
+        self.config.allow(PAM, PAM_COUNT, (1 << PAM_COUNT * 8) - 1)
         self.functions: dict[int, Function] = {0: self}
         self.address = 0
 
