@@ -65,7 +65,7 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(error.stdout, file=sys.stderr)
         return 1
-    acpi.DSDT_FILE.write_bytes(aml)
+    Path(acpi.DSDT_FILE).write_bytes(aml)
     return 0
 
 

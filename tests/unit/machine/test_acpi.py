@@ -167,4 +167,4 @@ def test_the_dsdt_is_fresh_and_the_same_whenever_it_is_compiled():
     spec = importlib.util.spec_from_file_location("dsdt", ROOT / "tools" / "dsdt.py")
     dsdt = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(dsdt)
-    assert dsdt.compiled() == dsdt.compiled() == acpi.DSDT_FILE.read_bytes()
+    assert dsdt.compiled() == dsdt.compiled() == Path(acpi.DSDT_FILE).read_bytes()
