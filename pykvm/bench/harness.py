@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -42,6 +45,19 @@ class NoLoop:
 class _NoLine:
     def set(self, level: bool) -> None:
         """Nobody listens."""
+
+
+@contextmanager
+def apart() -> Iterator[Callable[[], None]]:
+    """A processor for the card's thread and another for ours, as a guest has, where there are two.
+    What starts before the yielded function is called gets the first, and the caller the second."""
+    allowed = os.sched_getaffinity(0)
+    first, *rest = sorted(allowed)
+    os.sched_setaffinity(0, {first})
+    try:
+        yield lambda: os.sched_setaffinity(0, rest or allowed)
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 class Harness:

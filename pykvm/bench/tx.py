@@ -24,6 +24,7 @@ from pykvm.bench.cards import MERGED, Card, run
 from pykvm.bench.exits import tsc_khz
 from pykvm.bench.figures import Figure, ratios, table
 from pykvm.bench.guest import find
+from pykvm.bench.harness import apart
 from pykvm.net.frames import SEGMENTS, plain_frame, tcp_flow, tcp_request
 from pykvm.net.vnet import VnetHeader
 
@@ -116,7 +117,8 @@ def _harness(card: Card, kind: str, frames: int, *, offloads: bool = True) -> fl
     if kind == "tx-tso":
         frames //= 8
         batch = 8
-    with card.harness(kind, offloads) as harness:
+    with apart() as part, card.harness(kind, offloads) as harness:
+        part()
         started = time.perf_counter()
         harness.send(frames, batch)
         return (time.perf_counter() - started) / frames * 1e6

@@ -98,6 +98,8 @@ bool e1000_sent(struct e1000 *card)
     return card->tx_clean == card->tx_next;
 }
 
+bool e1000_done(unsigned n) { return status_of(&tx_ring[n].status) & DD; }
+
 unsigned e1000_room(struct e1000 *card)
 {
     clean(card);

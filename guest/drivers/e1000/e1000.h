@@ -68,6 +68,8 @@ void e1000_kick(struct e1000 *card); // the doorbell: TDT
 bool e1000_idle(struct e1000 *card); // everything queued has been sent, as TDH says
 bool e1000_sent(struct e1000 *card); // the same, as the descriptors say: no register is touched
 
+bool e1000_done(unsigned n); // whether descriptor n was written back
+
 // Free descriptors, and raw ones for who drives the offloads. A context holds for what follows it.
 unsigned e1000_room(struct e1000 *card);
 void e1000_queue_context(struct e1000 *card, const struct e1000_context *context);

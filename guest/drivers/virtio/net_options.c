@@ -8,7 +8,8 @@ struct net_options net_options(void)
     char transport[8] = "modern";
     cmdline_get("transport", transport, sizeof transport);
     struct net_options o = {.transport = virtio_transport(transport), .wanted = NET_WANTED,
-                            .entries = (u16)cmdline_u64("entries", 0), .interrupts = cmdline_u64("irq", 0)};
+                            .entries = (u16)cmdline_u64("entries", 0), .rx_buffer = (u32)cmdline_u64("buffer", 0),
+                            .interrupts = cmdline_u64("irq", 0)};
     if (cmdline_u64("packed", 0))
         o.wanted |= F_RING_PACKED;
     if (!cmdline_u64("event_idx", 1))

@@ -1,5 +1,6 @@
 // How a case opens its card, as its command line says: transport=modern|legacy, packed=0|1,
-// event_idx=1|0, indirect=1|0, entries=N, irq=0|1, merge=0|1, tso=0|1.
+// event_idx=1|0, indirect=1|0, entries=N, buffer=N (bytes of one for receiving), irq=0|1, merge=0|1,
+// tso=0|1.
 #pragma once
 #include "virtio/net.h"
 
