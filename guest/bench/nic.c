@@ -78,7 +78,7 @@ static u64 ring_for_each(u64 frames)
 {
     u64 spent = 0;
     for (u64 left = frames; left;) {
-        u64 count = left < RESUME ? left : RESUME;
+        u64 count = left < E1000_RING - 1 ? left : E1000_RING - 1;
         u32 tail = card.tx_next;
         ring3_call(fill_batch, count);
         u64 start = rdtsc();
