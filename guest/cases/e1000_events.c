@@ -26,8 +26,10 @@ static void causes_and_masks(void)
     reg_read(&card, ICR);
     reg_write(&card, ICS, ICR_LSC | ICR_RXT0);
     reg_write(&card, ICR, ICR_LSC);
-    report(reg_read(&card, ICR) == ICR_RXT0, "write_clears", "writing ones to ICR clears those");
-    report(reg_read(&card, ICR) == 0, "read_clears", "reading clears the rest");
+    // The transmitter may still find its queue empty (TXQE) on its own time.
+    u32 both = ICR_LSC | ICR_RXT0;
+    report((reg_read(&card, ICR) & both) == ICR_RXT0, "write_clears", "writing ones to ICR clears those");
+    report((reg_read(&card, ICR) & both) == 0, "read_clears", "reading clears the rest");
     reg_write(&card, IMS, ICR_RXT0);
     reg_write(&card, IMS, ICR_LSC);
     reg_write(&card, IMC, ICR_RXT0);
