@@ -26,12 +26,16 @@ uint64_t pk_floor_write(int fd, const uint8_t *header, uint32_t header_size, con
     return now_ns() - start;
 }
 
-uint64_t pk_floor_read(int fd, uint8_t *frames, uint32_t stride, uint32_t buffers, uint32_t count)
+uint64_t pk_floor_read(int fd, uint32_t header_size, uint8_t *frames, uint32_t stride,
+                       uint32_t buffers, uint32_t count)
 {
+    uint8_t header[16]; /* more than any virtio-net header */
+    struct iovec pieces[2] = {{header, header_size}, {NULL, stride}};
     uint32_t buffer = 0;
     uint64_t start = now_ns();
     while (count--) {
-        if (read(fd, frames + (uint64_t)buffer * stride, stride) < 0)
+        pieces[1].iov_base = frames + (uint64_t)buffer * stride;
+        if (header_size > sizeof header || readv(fd, pieces, 2) < 0)
             return 0;
         buffer = buffer + 1 < buffers ? buffer + 1 : 0;
     }

@@ -9,8 +9,9 @@
 uint64_t pk_floor_write(int fd, const uint8_t *header, uint32_t header_size, const uint8_t *frames,
                         uint32_t size, uint32_t stride, uint32_t buffers, uint32_t count);
 
-/* read() `count` frames that wait in a TAP into `buffers` places `stride` bytes apart in turn;
- * nanoseconds, 0 when there are fewer. */
-uint64_t pk_floor_read(int fd, uint8_t *frames, uint32_t stride, uint32_t buffers, uint32_t count);
+/* readv() header and frame `count` times from a TAP where they wait, into `buffers` places `stride` bytes
+ * apart in turn; nanoseconds, 0 when there are fewer. */
+uint64_t pk_floor_read(int fd, uint32_t header_size, uint8_t *frames, uint32_t stride,
+                       uint32_t buffers, uint32_t count);
 
 #endif

@@ -98,7 +98,7 @@ def write_ceiling(frame: bytes, header: VnetHeader, count: int, ring: int = 256)
 
 
 def read_ceiling(frame: bytes, count: int, header: VnetHeader = _PLAIN) -> float:
-    """Nanoseconds per bare ``read`` of a frame that waits, into each of as many buffers in turn as
+    """Nanoseconds per bare ``readv`` of a frame that waits, into each of as many buffers in turn as
     a ring of 256 has, or as one has room for."""
     stride = 2048 if len(frame) < 2048 else 1 << 17
     memory = bytearray(256 * 2048 if stride == 2048 else 8 * stride)
@@ -108,7 +108,9 @@ def read_ceiling(frame: bytes, count: int, header: VnetHeader = _PLAIN) -> float
         fcntl.ioctl(fd, _TUNSETOFFLOAD, _TUN_F_CSUM_TSO)
         fill(frame, count, header, fd=fd)
         buffers = len(memory) // stride
-        spent = lib.pk_floor_read(fd, ffi.from_buffer(memory), stride, buffers, count)
+        spent = lib.pk_floor_read(
+            fd, len(header.pack()), ffi.from_buffer(memory), stride, buffers, count
+        )  # fmt: skip
     finally:
         os.close(fd)
     if not spent:

@@ -1,6 +1,6 @@
 """``pykvm bench rx``: frames from a TAP to a guest's driver, the data plane alone.
 
-    ceiling   a bare read loop on the same TAP
+    ceiling   a bare readv loop on the same TAP
     guest     a bare-metal driver in ring 3 takes them from its ring and gives the buffers back
     qemu      QEMU's card with the same guest image and the same TAP, where it is installed
 
@@ -160,6 +160,6 @@ def text(results: Results) -> str:
         row += [Figure.of(theirs).text(), f"{ratios(theirs, guest).median:.2f}"] if theirs else []
         rows.append(row + ["-"] * (len(header) - len(row)))
     return table(header, rows) + (
-        "\n\nmedian (lowest-highest) of the rounds, ratios round by round; ceiling is a bare read "
+        "\n\nmedian (lowest-highest) of the rounds, ratios round by round; ceiling is a bare readv "
         f"on the same TAP; {qemu.named(results.qemu_version)}.\n"
     )
