@@ -10,16 +10,15 @@ once; of 64 KB segments too, which come whole to a driver that takes them so.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from pykvm.bench import network, qemu
 from pykvm.bench.cards import Card, run
-from pykvm.bench.exits import Lines, tsc_khz
+from pykvm.bench.exits import Lines
 from pykvm.bench.figures import Figure, ratios, table
+from pykvm.bench.frametimes import FrameTimes
 from pykvm.bench.guest import find
 from pykvm.interfaces import CharReceiver
 from pykvm.machine.machine import Machine
@@ -34,17 +33,6 @@ _NAMES = {
 }
 _GSO_SHARE = 10  # a tenth as many of the big ones
 _PASSES = 1
-
-Key = tuple[str, str]  # who, kind
-
-
-@dataclass
-class Results:
-    """Microseconds per frame."""
-
-    card: Card
-    microseconds: dict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
-    qemu_version: str | None = None
 
 
 class _Typist(Lines):
@@ -72,12 +60,11 @@ class _Typist(Lines):
             self._receiver.receive(b"!")
 
 
-def measure(rounds: int, frames: int, *, card: Card, with_qemu: bool = True) -> Results:
+def measure(rounds: int, frames: int, *, card: Card, with_qemu: bool = True) -> FrameTimes:
     """Run everything ``rounds`` times, interleaved, in a network of our own. Raises HostError."""
     network.enter()
-    results = Results(card)
+    results = FrameTimes(card)
     image = find(card.image)
-    khz = tsc_khz()
     for _ in range(rounds):
         for kind in KINDS:
             if kind == "rx-gso" and card.can_cut:
@@ -89,7 +76,7 @@ def measure(rounds: int, frames: int, *, card: Card, with_qemu: bool = True) -> 
                 network.read_ceiling(frame, count, header) / 1000
             )
             append = f"mode=rx frames={count} passes={_PASSES} entries=256 {_ASKS[kind]}"
-            add = partial(_add, results, khz, kind)
+            add = partial(results.add_line, kind)
             serial = _Typist(partial(add, "guest"), fill)
             with card.machine(image, append, lambda line: None, serial=serial) as machine:
                 serial.machine = machine
@@ -123,29 +110,12 @@ def _frame(kind: str) -> tuple[bytes, VnetHeader]:
     return SOURCE + plain_frame(int(kind.split("-")[1]))[6:], VnetHeader()
 
 
-def _add(results: Results, khz: int, kind: str, who: str, line: str) -> None:
-    words = line.split()
-    if len(words) == 4 and words[0] == "BENCH":
-        microseconds = int(words[3]) / int(words[2]) * 1000 / khz
-        results.microseconds[who, kind].append(microseconds)
+def as_dict(results: FrameTimes) -> dict[str, Any]:
+    """The ``--json`` form."""
+    return results.as_dict("rx")
 
 
-def as_dict(results: Results) -> dict[str, Any]:
-    """The ``--json`` form, version 1: microseconds per frame, and ratios round by round."""
-    rows = []
-    for (who, kind), values in results.microseconds.items():
-        row: dict[str, Any] = {
-            "who": who, "kind": kind, "microseconds": Figure.of(values).as_dict(),
-            "of_ceiling": ratios(results.microseconds["ceiling", kind], values).as_dict(),
-        }  # fmt: skip
-        if theirs := results.microseconds.get(("qemu", kind)):
-            row["x_qemu"] = ratios(theirs, values).as_dict()
-        rows.append(row)
-    peers = {"nic": results.card.model, "qemu": results.qemu_version}
-    return {"version": 1, "bench": "rx", **peers, "rows": rows}
-
-
-def text(results: Results) -> str:
+def text(results: FrameTimes) -> str:
     """The table for people."""
     header = ["microseconds a frame", "ceiling", "guest", "of ceiling", "qemu", "guest x qemu"]
     rows = []

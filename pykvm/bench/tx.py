@@ -14,15 +14,13 @@ Every round measures all of them in turn, so that ratios are between neighbours 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from pykvm.bench import network, qemu
 from pykvm.bench.cards import MERGED, Card, run
-from pykvm.bench.exits import tsc_khz
 from pykvm.bench.figures import Figure, ratios, table
+from pykvm.bench.frametimes import FrameTimes
 from pykvm.bench.guest import find
 from pykvm.bench.harness import apart
 from pykvm.net.frames import SEGMENTS, plain_frame, tcp_flow, tcp_request
@@ -40,29 +38,17 @@ _NAMES = {
     "tx-tso": f"TSO, {SEGMENTS} segments of 1460 bytes",
 }
 
-Key = tuple[str, str]  # who, kind
-
-
-@dataclass
-class Results:
-    """Microseconds per frame (per request, for TSO)."""
-
-    card: Card
-    microseconds: dict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
-    qemu_version: str | None = None
-
 
 def measure(
     rounds: int, frames: int, *, card: Card, with_qemu: bool = True, engine: str | None = None
-) -> Results:
+) -> FrameTimes:
     """Run everything ``rounds`` times, interleaved, in a network of our own. Raises HostError."""
     network.enter()
-    results = Results(card)
+    results = FrameTimes(card)
     image = find(card.image)
-    khz = tsc_khz()
     for _ in range(rounds):
         for kind in card.kinds:
-            add = partial(_add, results, khz, kind)
+            add = partial(results.add_line, kind)
             results.microseconds["ceiling", kind].append(_ceiling(card, kind, frames))
             results.microseconds["harness", kind].append(_harness(card, kind, frames))
             if kind == "tx-tso" and card.can_cut:
@@ -87,14 +73,6 @@ def measure(
 def _of_guest(kind: str) -> str:
     """What the guest calls it."""
     return "tx-tcp" if kind == MERGED else kind
-
-
-def _add(results: Results, khz: int, kind: str, who: str, line: str) -> None:
-    """A line ``BENCH kind frames cycles`` of the guest's."""
-    words = line.split()
-    if len(words) == 4 and words[0] == "BENCH":
-        microseconds = int(words[3]) / int(words[2]) * 1000 / khz
-        results.microseconds[who, kind].append(microseconds)
 
 
 def frame_of(kind: str) -> tuple[bytes, VnetHeader]:
@@ -124,30 +102,12 @@ def _harness(card: Card, kind: str, frames: int, *, offloads: bool = True) -> fl
         return (time.perf_counter() - started) / frames * 1e6
 
 
-def as_dict(results: Results) -> dict[str, Any]:
-    """The ``--json`` form, version 1: microseconds per frame, and ratios round by round."""
-    rows = []
-    for (who, kind), values in results.microseconds.items():
-        row: dict[str, Any] = {
-            "who": who,
-            "kind": kind,
-            "microseconds": Figure.of(values).as_dict(),
-        }
-        ceiling = results.microseconds["ceiling", kind]
-        row["of_ceiling"] = ratios(ceiling, values).as_dict()
-        if theirs := results.microseconds.get(("qemu", kind)):
-            row["x_qemu"] = ratios(theirs, values).as_dict()
-        rows.append(row)
-    return {
-        "version": 1,
-        "bench": "tx",
-        "nic": results.card.model,
-        "qemu": results.qemu_version,
-        "rows": rows,
-    }
+def as_dict(results: FrameTimes) -> dict[str, Any]:
+    """The ``--json`` form."""
+    return results.as_dict("tx")
 
 
-def text(results: Results) -> str:
+def text(results: FrameTimes) -> str:
     """The table for people."""
     header = ["microseconds a frame", "ceiling", "harness", "of ceiling", "guest", "of ceiling"]
     header += ["qemu", "guest x qemu"]

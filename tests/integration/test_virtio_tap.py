@@ -11,7 +11,8 @@ from pykvm.backends.net_tap import TapNet
 from pykvm.bench.harness import NoLoop
 from pykvm.net.checksum import ones_sum
 from pykvm.net.vnet import GSO_TCPV4, NEEDS_CSUM, Offload, VnetHeader
-from tests.support.tap import Peer, inside, namespace, numbered, passed, ready, start
+from tests.support.netns import inside
+from tests.support.tap import Peer, namespace, numbered, passed, ready, start
 
 pytestmark = [pytest.mark.kvm, pytest.mark.tap]
 

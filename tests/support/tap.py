@@ -1,16 +1,15 @@
 """A TAP in a network namespace of the test's, and a peer on it: numbered frames both ways."""
 
-import ctypes
-import os
 import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.support import netns
 
 GUESTS = Path(__file__).parents[2] / "guest" / "build"
 PYKVM = str(Path(sys.executable).parent / "pykvm")
@@ -18,7 +17,6 @@ KIND = 0x88B5
 QUEUE = 10_000
 HEADER = b"\xff" * 6 + b"\2\0\0\0\0\1" + b"\x88\xb5"
 _PATTERN = bytes(range(256)) * 7
-_CLONE_NEWNET = 0x40000000
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
 _SOL_PACKET, _PACKET_VNET_HDR = 263, 15
 
@@ -26,36 +24,15 @@ _SOL_PACKET, _PACKET_VNET_HDR = 263, 15
 @contextmanager
 def namespace(options=""):
     """A network namespace with a TAP called tap0; it goes away with its last user."""
-    name = f"pykvm-test-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
+    with netns.namespace("test") as name:
         for command in (
             f"tuntap add tap0 mode tap {options}",
             # the host's own chatter (IPv6 discovery) would mix with what is counted
             "link set tap0 addrgenmode none",
             f"link set tap0 txqueuelen {QUEUE} up",
         ):
-            subprocess.run(["ip", "-n", name, *command.split()], check=True)
+            netns.ip(name, command)
         yield name
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
-
-
-def inside(namespace, work):
-    """What ``work()`` returns, called in the namespace: by a thread, whose namespace is its own."""
-    made = []
-
-    def visit():
-        libc = ctypes.CDLL(None, use_errno=True)
-        fd = os.open(f"/run/netns/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
-        assert libc.setns(fd, _CLONE_NEWNET) == 0
-        os.close(fd)
-        made.append(work())
-
-    thread = threading.Thread(target=visit)
-    thread.start()
-    thread.join()
-    return made[0]
 
 
 class Peer:
@@ -72,7 +49,7 @@ class Peer:
             wire.bind(("tap0", kind))
             return wire, open("/proc/thread-self/net/dev", encoding="ascii")
 
-        self.wire, self._counters = inside(namespace, open_both)
+        self.wire, self._counters = netns.inside(namespace, open_both)
 
     def __enter__(self):
         return self

@@ -1,0 +1,44 @@
+"""What ``pykvm bench tx`` and ``rx`` collect: microseconds per frame, by who and of what kind."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from pykvm.bench.cards import Card
+from pykvm.bench.exits import tsc_khz
+from pykvm.bench.figures import Figure, ratios
+
+Key = tuple[str, str]  # who, kind
+
+
+@dataclass
+class FrameTimes:
+    """``microseconds`` has a value for each round; "ceiling" and "qemu" are compared with."""
+
+    card: Card
+    microseconds: dict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
+    qemu_version: str | None = None
+    khz: int = field(default_factory=tsc_khz)
+
+    def add_line(self, kind: str, who: str, line: str) -> None:
+        """A line ``BENCH name frames cycles`` of the guest's; others are ignored."""
+        words = line.split()
+        if len(words) == 4 and words[0] == "BENCH":
+            microseconds = int(words[3]) / int(words[2]) * 1000 / self.khz
+            self.microseconds[who, kind].append(microseconds)
+
+    def as_dict(self, bench: str) -> dict[str, Any]:
+        """The ``--json`` form, version 1: microseconds per frame, and ratios round by round."""
+        rows = []
+        for (who, kind), values in self.microseconds.items():
+            row: dict[str, Any] = {
+                "who": who, "kind": kind, "microseconds": Figure.of(values).as_dict(),
+                "of_ceiling": ratios(self.microseconds["ceiling", kind], values).as_dict(),
+            }  # fmt: skip
+            if theirs := self.microseconds.get(("qemu", kind)):
+                row["x_qemu"] = ratios(theirs, values).as_dict()
+            rows.append(row)
+        peers = {"nic": self.card.model, "qemu": self.qemu_version}
+        return {"version": 1, "bench": bench, **peers, "rows": rows}
