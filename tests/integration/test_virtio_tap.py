@@ -150,3 +150,15 @@ def test_what_a_driver_negotiates_after_the_interface_was_deleted_ends_nothing(p
     tap.tune(12, Offload.CSUM, 1)
     tap.send([memoryview(bytes(60))])
     tap.close()
+
+
+CYCLES = {"modern": 10_000, "legacy": 2_500, "packed": 2_500, "flags": 2_500, "asleep": 2_500}
+
+
+@pytest.mark.parametrize("kind", CYCLES)
+def test_a_guest_that_starts_and_stops_misses_no_interrupt_and_the_card_no_kick(place, kind):
+    """Each pass sends a few frames, sleeps until they are used, and prints a line: a pause."""
+    card, guest = KINDS[kind]
+    append = f"mode=tx kind=tx-60-64 frames=70 passes={CYCLES[kind]} {guest.replace('irq=1', '')}"
+    process = start(place, "virtio_nic", f"{NIC},{card}", f"{append} irq=1")
+    assert passed(process).count("BENCH tx-60-64 70 ") == CYCLES[kind]
