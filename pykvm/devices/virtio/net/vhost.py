@@ -102,8 +102,8 @@ class _Pair:
     def __init__(self, device: VirtioDevice, tap: int, queues: tuple[Queue, Queue]) -> None:
         self._device, self._tap = device, tap
         self._queues = [(n, queue) for n, queue in enumerate(queues) if queue.ring is not None]
+        self._fd = _open()  # first: it may fail, and nothing else is to be given back then
         self.kicks = [os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in queues]
-        self._fd = _open()
 
     def _call(self, request: int, layout: str, *values: int) -> bytes:
         return bytes(fcntl.ioctl(self._fd, request, struct.pack(layout, *values)))
