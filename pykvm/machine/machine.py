@@ -319,6 +319,13 @@ class Machine:
         if tell is not None:
             tell("error", {"message": str(error)})
 
+    def add_card(self, card: NetworkCard) -> None:
+        """Its cable is as the others' are: somebody may have pulled them already."""
+        with self.lock:
+            self.cards.append(card)
+            if not self._plugged:
+                card.set_link(False)
+
     def set_cables(self, plugged: bool) -> None:
         """Plug the network cards' cables in, or pull them; from any thread without the lock."""
         with self.lock:

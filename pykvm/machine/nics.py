@@ -55,7 +55,7 @@ def _plug_e1000(
         report=partial(machine.device_error, name), doorbells=machine.vm.doorbells,
     )  # fmt: skip
     stack.callback(card.close)
-    machine.cards.append(card)
+    machine.add_card(card)
     machine.pci.plug(slot, card)
 
 
@@ -77,7 +77,7 @@ def _plug_virtio(
         withheld=int(VHOST_WITHHELD) if by_kernel else 0,
     )  # fmt: skip
     plug(machine, stack, name, card, transport=nic.transport, packed=nic.packed)
-    machine.cards.append(card)
+    machine.add_card(card)
 
 
 def _vhost(nic: NicConfig, backend: NetBackend, traced: bool) -> bool:

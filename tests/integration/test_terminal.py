@@ -116,6 +116,15 @@ def test_ctrl_a_n_pulls_the_cable_and_plugs_it_in(terminal, start, engine):
     assert process.returncode == 1
 
 
+def test_a_cable_pulled_before_there_is_a_card_is_pulled(terminal, start):
+    os.write(terminal[0], b"\x01n")
+    process = start(WATCH_LINK, "--nic", "e1000")
+    assert read(terminal[0], b"D") == b"D"
+    os.write(terminal[0], b"\x01n")
+    assert read(terminal[0], b"U") == b"U"
+    assert process.wait(timeout=20) == 1
+
+
 @pytest.mark.parametrize(
     ("code", "args", "number"),
     [

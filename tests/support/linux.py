@@ -1,6 +1,7 @@
 """A Linux kernel under pykvm, read line by line until it has said what a test waits for."""
 
 import os
+import pty
 import select
 import subprocess
 import sys
@@ -37,16 +38,20 @@ def archive(files):
 
 
 class Linux:
-    """``pykvm run`` with ``args``; ``lines`` is the log so far."""
+    """``pykvm run`` with ``args``, in a network namespace if one is named; ``lines`` is the log
+    so far. Its standard input is a terminal, for ``key``."""
 
-    def __init__(self, *args, append=""):
-        command = [sys.executable, "-m", "pykvm", "run", *map(str, args)]
+    def __init__(self, *args, append="", namespace=None):
+        command = ["ip", "netns", "exec", namespace] if namespace else []
+        command += [sys.executable, "-m", "pykvm", "run", *map(str, args)]
         self.lines = []
         self._rest = b""
+        self._keyboard, far = pty.openpty()
         self._process = subprocess.Popen(
             [*command, "--append", f"{OPTIONS} {append}".strip()],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdin=far, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+        os.close(far)
 
     def __enter__(self):
         return self
@@ -55,6 +60,11 @@ class Linux:
         self._process.terminate()
         self._process.wait(timeout=20)
         self._process.stdout.close()
+        os.close(self._keyboard)
+
+    def key(self, letter):
+        """Ctrl-A and a key: what a person tells pykvm, not the guest."""
+        os.write(self._keyboard, b"\x01" + letter.encode())
 
     def wait_for(self, text, seconds):
         """The first line from now on that has ``text``; fails with the log's end without one."""
