@@ -125,6 +125,7 @@ def _probes() -> Iterator[Check]:
     try:
         with Kvm() as kvm:
             features, hypercalls = probe.shows_features(kvm), probe.takes_hypercalls(kvm)
+            frames = probe.uses_stack_base(kvm)
     except PykvmError as error:
         yield Check("CPUID", "what a guest is shown", WARN, str(error))
         return
@@ -135,6 +136,11 @@ def _probes() -> Iterator[Check]:
     yield Check(
         "hypercalls", "interrupts between vCPUs without an exit each", OK if hypercalls else WARN,
         "they return" if hypercalls else "they never return; guests are not offered any",
+    )  # fmt: skip
+    yield Check(
+        "interrupt frames", "32-bit guests whose stack segment has a base: iPXE",
+        OK if frames else WARN,
+        "on the stack" if frames else "at ESP without the base; iret looks for them there",
     )  # fmt: skip
 
 

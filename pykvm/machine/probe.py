@@ -1,16 +1,20 @@
-"""What this host's KVM really does: a few bytes of real-mode code on a vCPU of its own.
+"""What this host's KVM really does: a few bytes of code on a vCPU of its own.
 
 Capabilities do not tell it. A KVM in software may show guests its own features whatever CPUID it is
-given, and execute a hypercall for ever.
+given, execute a hypercall for ever, and push an interrupt's frame where no stack is.
 """
 
 from __future__ import annotations
 
+import struct
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from pykvm.kvm.abi import lib
 from pykvm.kvm.system import CpuidEntry, Kvm, install_kick
+from pykvm.kvm.vcpu import Vcpu
 from pykvm.kvm.vm import Vm
 from pykvm.machine.cpumodel import FEATURES
 from pykvm.memory import GuestMemory
@@ -20,6 +24,10 @@ _LOOK = bytes.fromhex("66b801000000 0fa2 e680")  # mov eax, 1; cpuid; out 0x80, 
 _CALL = bytes.fromhex(
     "66b8ffffffff 0f01c1 e680"
 )  # mov eax, -1 (no such call); vmcall; out 0x80, al
+_HANDLER = bytes.fromhex("e680")  # out 0x80, al
+_GDT, _IDT, _STACK, _STACK_BASE = 0x2000, 0x3000, 0x8000, 0x4000
+_CODE_SEGMENT, _STACK_SEGMENT, _VECTOR = 0x08, 0x10, 0x20
+_FRAME = 12  # EIP, CS, EFLAGS
 _PATIENCE = 0.1
 _RFLAGS_FIXED = 0x2
 
@@ -39,19 +47,56 @@ def takes_hypercalls(kvm: Kvm) -> bool:
     return _ecx_after(kvm, _CALL, kvm.supported_cpuid()) is not None
 
 
+def uses_stack_base(kvm: Kvm) -> bool:
+    """Whether an interrupt in protected mode is pushed where the stack is: SS's base plus ESP."""
+    with GuestMemory(1 << 16) as memory:
+        gate = struct.pack("<HHHH", _CODE, _CODE_SEGMENT, 0x8E00, 0)
+        memory.write(_IDT + _VECTOR * len(gate), gate)
+        memory.write(_GDT + _CODE_SEGMENT, (0x00CF_9B00_0000_FFFF).to_bytes(8, "little"))
+        if _run(kvm, memory, _HANDLER, _interrupted) is None:
+            return False
+        return any(memory.read(_STACK_BASE + _STACK - _FRAME, _FRAME))
+
+
+def _interrupted(vcpu: Vcpu) -> None:
+    """Put the vCPU in 32-bit protected mode, about to take an interrupt."""
+    sregs = vcpu.get_sregs()
+    sregs.cr0 |= 1
+    for segment, selector, kind in ((sregs.cs, _CODE_SEGMENT, 0xB), (sregs.ss, _STACK_SEGMENT, 3)):
+        segment.selector, segment.type, segment.limit = selector, kind, 0xFFFF_FFFF
+        segment.g = segment.db = 1
+    sregs.ss.base = _STACK_BASE
+    sregs.gdt.base, sregs.gdt.limit = _GDT, 0xFF
+    sregs.idt.base, sregs.idt.limit = _IDT, 0x7FF
+    vcpu.set_sregs(sregs)
+    regs = vcpu.get_regs()
+    regs.rsp = _STACK
+    vcpu.set_regs(regs)
+    events = vcpu.get_events()
+    events.interrupt.injected, events.interrupt.nr = 1, _VECTOR
+    vcpu.set_events(events)
+
+
 def _ecx_after(kvm: Kvm, code: bytes, leaves: list[CpuidEntry]) -> int | None:
-    """ECX when ``code`` reaches its OUT; None if it does not in a tenth of a second."""
+    """ECX when ``code`` reaches its OUT in real mode; None if it does not."""
+    with GuestMemory(1 << 16) as memory:
+        regs = _run(kvm, memory, code, lambda vcpu: vcpu.set_cpuid(leaves))
+        return None if regs is None else int(regs.rcx)
+
+
+def _run(kvm: Kvm, memory: GuestMemory, code: bytes, prepare: Callable[[Vcpu], None]) -> Any:
+    """The registers when ``code`` reaches its OUT; None if it does not in a tenth of a second."""
     install_kick()
-    with GuestMemory(1 << 16) as memory, Vm(kvm, memory) as vm:
+    with Vm(kvm, memory) as vm:
         memory.write(_CODE, code)
         vcpu = vm.create_vcpu()
-        vcpu.set_cpuid(leaves)
         sregs = vcpu.get_sregs()
         sregs.cs.base = sregs.cs.selector = 0
         vcpu.set_sregs(sregs)
         regs = vcpu.get_regs()
         regs.rip, regs.rflags = _CODE, _RFLAGS_FIXED
         vcpu.set_regs(regs)
+        prepare(vcpu)
         left: list[int] = []
 
         def enter() -> None:
@@ -65,4 +110,4 @@ def _ecx_after(kvm: Kvm, code: bytes, leaves: list[CpuidEntry]) -> int | None:
         vcpu.kick()
         thread.join()
         io = left[0] == lib.PK_OTHER and vcpu.run_state.exit_reason == lib.KVM_EXIT_IO
-        return int(vcpu.get_regs().rcx) if io else None
+        return vcpu.get_regs() if io else None

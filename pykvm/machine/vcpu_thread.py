@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from pykvm.boot import lowmem
@@ -19,6 +20,7 @@ from pykvm.bus import Bus
 from pykvm.errors import DeviceError
 from pykvm.kvm.abi import EXIT_NAMES, ffi, lib
 from pykvm.kvm.vcpu import Vcpu
+from pykvm.machine import probe
 from pykvm.machine.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -232,8 +234,9 @@ class VcpuThread:
 
                 machine = self.machine
                 self._finisher = Finisher(
-                    self.vcpu, machine.memory, machine.board.mmio, self._transfer
-                )
+                    self.vcpu, machine.memory, machine.board.mmio, self._transfer,
+                    cache(partial(probe.uses_stack_base, machine.vm.kvm)),
+                )  # fmt: skip
             self.finished = self._finisher.finish()
             if self.finished is not None:
                 return

@@ -56,6 +56,7 @@ def test_it_runs_an_option_rom(seabios):
     with Linux("--firmware", seabios, "--nic", "e1000", "--fw-cfg", rom) as guest:
         guest.wait_for("iPXE (http://ipxe.org)", PATIENCE)
         guest.wait_for("iPXE initialising devices...", PATIENCE)
+        guest.wait_for("net0: 52:54:00:12:34:56 using 82540em", PATIENCE)
 
 
 def test_an_image_and_firmware_are_one_too_many(seabios):

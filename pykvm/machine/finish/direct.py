@@ -1,7 +1,7 @@
 """The instructions that are simple enough to be done right here (SDM volume 2, under their names).
 
-Each takes the state and the decoded instruction, changes the state or raises Fault, and leaves RIP
-to the caller.
+Each takes the state and the decoded instruction, and changes the state or raises Fault. RIP is left
+to the caller: it returns where to go on, None for behind the instruction.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pykvm.kvm.abi import ffi, lib
-from pykvm.machine.finish import avx
+from pykvm.machine.finish import avx, iret
 from pykvm.machine.finish.fault import GP, MF, NM, UD, CannotFinish, Fault
 from pykvm.machine.finish.state import AC, AF, CF, OF, PF_, SF, ZF, State
 
@@ -82,7 +82,7 @@ def _read(state: State, insn: Any, operand: Any) -> int:
     return int.from_bytes(state.load(state.linear(operand, insn), operand.size), "little")
 
 
-Direct = Callable[[State, Any], None]
+Direct = Callable[[State, Any], int | None]
 
 DIRECT: dict[str, Direct] = {
     "clac": _clac,
@@ -95,5 +95,6 @@ DIRECT: dict[str, Direct] = {
     "ud0": _undefined,
     "ud1": _undefined,
     "ud2": _undefined,
+    **dict.fromkeys(iret.SIZES, iret.iret),
     **dict.fromkeys([*avx.ALIGNED, *avx.UNALIGNED], avx.move),
 }

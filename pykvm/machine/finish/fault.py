@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-UD, NM, DF, NP, GP, PF, MF = 6, 7, 8, 11, 13, 14, 16
+UD, NM, DF, NP, SS, GP, PF, MF = 6, 7, 8, 11, 12, 13, 14, 16
 
 
 class Fault(Exception):

@@ -18,7 +18,7 @@ from pykvm.machine.finish.direct import DIRECT
 from pykvm.machine.finish.engine import Engine
 from pykvm.machine.finish.fault import UD, CannotFinish, Fault
 from pykvm.machine.finish.paging import Access, translate
-from pykvm.machine.finish.state import Mmio, State, pieces
+from pykvm.machine.finish.state import Mmio, Quirk, State, as_it_is, pieces
 from pykvm.memory import GuestMemory
 
 _LONGEST = 15  # bytes in an x86 instruction (Intel SDM volume 2, 2.3.11)
@@ -35,20 +35,24 @@ class Finished(NamedTuple):
 class Finisher:
     """Finishes the instructions of one vCPU, in its thread.
 
-    ``mmio`` reaches the devices on ``bus``. ``why`` says, after a failure, what would have helped.
+    ``mmio`` reaches the devices on ``bus``, ``stack_base`` is a quirk of KVM's that is asked for
+    when it matters. ``why`` says, after a failure, what would have helped.
     """
 
-    def __init__(self, vcpu: Vcpu, memory: GuestMemory, bus: Bus, mmio: Mmio) -> None:
+    def __init__(
+        self, vcpu: Vcpu, memory: GuestMemory, bus: Bus, mmio: Mmio, stack_base: Quirk = as_it_is
+    ) -> None:
         self.why = ""
         self._vcpu = vcpu
         self._memory = memory
         self._bus = bus
         self._mmio = mmio
+        self._stack_base = stack_base
         self._engine: Engine | None = None
 
     def finish(self) -> Finished | None:
         """Finish the instruction at RIP; None when nobody here can, and nothing has changed."""
-        state = State(self._vcpu, self._memory, self._bus, self._mmio)
+        state = State(self._vcpu, self._memory, self._bus, self._mmio, self._stack_base)
         try:
             insn = decode(_code(state), state.regs.rip, state.bits)
             try:
@@ -75,8 +79,8 @@ class Finisher:
             event(state, insn)
             return Finished("event", mnemonic)
         if direct is not None:
-            direct(state, insn)
-            state.commit(state.regs.rip + insn.size)
+            to = direct(state, insn)
+            state.commit(state.regs.rip + insn.size if to is None else to)
             return Finished("direct", mnemonic)
         if self._engine is None:
             self._engine = Engine(self._memory)

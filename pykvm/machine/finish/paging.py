@@ -45,6 +45,12 @@ def translate(memory: GuestMemory, sregs: Any, rflags: int, linear: int, access:
     raise CannotFinish("the guest's page tables change all the time")
 
 
+def is_canonical(sregs: Any, linear: int) -> bool:
+    """Whether 64-bit mode takes it for an address (SDM volume 1, 3.3.7.1)."""
+    top = 57 if sregs.cr4 & _CR4_LA57 else 48
+    return linear >> top - 1 in (0, (1 << 65 - top) - 1)
+
+
 def _walk(
     memory: GuestMemory, sregs: Any, rflags: int, linear: int, access: Access
 ) -> int | None:  # fmt: skip
@@ -76,10 +82,10 @@ def _walk(
 def _shape(sregs: Any, linear: int) -> tuple[int, tuple[int, ...], int]:
     """Bytes of an entry, the shift of each level, and the root's address."""
     if sregs.efer & _EFER_LMA:
-        top = 57 if sregs.cr4 & _CR4_LA57 else 48
-        if linear >> top - 1 not in (0, (1 << 65 - top) - 1):
+        if not is_canonical(sregs, linear):
             raise Fault(GP, 0)
-        return 8, (48, 39, 30, 21, 12) if top == 57 else (39, 30, 21, 12), sregs.cr3 & _ADDRESS
+        five = sregs.cr4 & _CR4_LA57
+        return 8, (48, 39, 30, 21, 12) if five else (39, 30, 21, 12), sregs.cr3 & _ADDRESS
     if sregs.cr4 & _CR4_PAE:
         return 8, (30, 21, 12), sregs.cr3 & 0xFFFF_FFE0
     return 4, (22, 12), sregs.cr3 & 0xFFFF_F000

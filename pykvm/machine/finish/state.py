@@ -23,15 +23,26 @@ _LEGACY = ("ax", "bx", "cx", "dx", "si", "di", "sp", "bp")
 Mmio = Callable[[Bus, int, memoryview, bool], None]
 """How a device is accessed: bus, address, bytes to write or to fill, whether to write."""
 
+Quirk = Callable[[], bool]
+"""Asks whether KVM pushes an interrupt's frame where SS begins plus RSP; it may take a while."""
+
+
+def as_it_is() -> bool:
+    """It does, as a CPU would."""
+    return True
+
 
 class State:
     """Registers as they were at the exit, to be changed and then kept with ``commit``."""
 
-    def __init__(self, vcpu: Vcpu, memory: GuestMemory, bus: Bus, mmio: Mmio) -> None:
+    def __init__(
+        self, vcpu: Vcpu, memory: GuestMemory, bus: Bus, mmio: Mmio, stack_base: Quirk = as_it_is
+    ) -> None:
         self.vcpu = vcpu
         self.memory = memory
         self.bus = bus
         self.mmio = mmio
+        self.stack_base = stack_base
         self.regs = vcpu.get_regs()
         self.sregs = vcpu.get_sregs()
         self._fpu: Fpu | None = None
@@ -109,10 +120,10 @@ class State:
         stack = mem.base and insn.reg_name(mem.base) in ("rsp", "esp", "sp", "rbp", "ebp", "bp")
         return "ss" if stack else "ds"
 
-    def load(self, linear: int, size: int) -> bytes:
+    def load(self, linear: int, size: int, *, system: bool = False) -> bytes:
         """``size`` bytes. Raises Fault."""
         return b"".join(
-            self._read(self.physical(at, write=False), length)
+            self._read(self.physical(at, write=False, system=system), length)
             for at, length in pieces(linear, size)
         )
 
@@ -128,11 +139,13 @@ class State:
             except GuestMemoryError:
                 self._device(physical, bytearray(part), True)
 
-    def physical(self, linear: int, *, write: bool) -> int:
-        """The physical address of an allowed access. Raises Fault."""
+    def physical(self, linear: int, *, write: bool, system: bool = False) -> int:
+        """The physical address of an allowed access, of the code or, ``system``, of the CPU itself
+        to its tables (SDM volume 3, 4.6: implicit, as ring 0 without AC). Raises Fault."""
+        access = Access(write, self.user and not system)
+        rflags = self.regs.rflags & ~AC if system else self.regs.rflags
         try:
-            access = Access(write, self.user)
-            return translate(self.memory, self.sregs, self.regs.rflags, linear, access)
+            return translate(self.memory, self.sregs, rflags, linear, access)
         except GuestMemoryError as e:
             raise CannotFinish("the guest's page tables are not in RAM") from e
 
