@@ -12,6 +12,7 @@ from pykvm.boot.plan import Facts
 from pykvm.devices import fwcfg as f
 from pykvm.errors import ImageError, UsageError
 from pykvm.machine.board import COM1
+from pykvm.machine.firmware import table_loader
 
 if TYPE_CHECKING:
     from pykvm.machine.config import Config
@@ -76,6 +77,8 @@ def device(machine: Machine) -> f.FwCfg:
     files = {E820: b"".join(_E820_ROW.pack(*row) for row in ranges)}
     if config.firmware:  # there is no screen
         files[SERCON] = struct.pack("<H", COM1)
+    if config.firmware and config.acpi:
+        files |= table_loader.files(config.cpus)
     files |= {item.name: item.data() for item in config.fw_cfg}
     return f.FwCfg(memory, items, files)
 

@@ -149,7 +149,7 @@ class Machine:
         )
         handover = plan.handover(facts)
         segments = [*plan.segments, *handover.segments]
-        if not config.firmware:  # which makes its own tables
+        if not config.firmware:  # which makes or places its own tables
             segments += mptable.segments(config.cpus)
             segments += acpi.segments(config.cpus) if config.acpi else []
         check_placement(

@@ -1,11 +1,14 @@
 """SeaBIOS, as Debian has it: its banner, an option ROM, a disk's boot sector."""
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pykvm.machine.config import Config, DiskConfig
+from pykvm.machine.machine import Machine
 from tests.support.linux import Linux
 
 pytestmark = pytest.mark.kvm
@@ -13,7 +16,7 @@ pytestmark = pytest.mark.kvm
 SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
 IPXE = Path("/usr/lib/ipxe/qemu/pxe-e1000.rom")
 PYKVM = str(Path(sys.executable).parent / "pykvm")
-PATIENCE = 60
+PATIENCE, MIB = 60, 1 << 20
 
 
 @pytest.fixture
@@ -42,11 +45,48 @@ def test_seabios_prints_its_banner_and_finds_the_machine(seabios, tmp_path):
 
 
 def test_it_boots_a_disk_by_its_boot_sector(seabios, tmp_path):
-    disk = tmp_path / "disk"
-    code = bytes.fromhex("b005 e6f4")  # exits with 5
-    disk.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
-    done = run("--firmware", seabios, "--disk", str(disk))
+    disk = boot_disk(tmp_path, bytes.fromhex("b005 e6f4"))  # exits with 5
+    done = run("--firmware", seabios, "--disk", disk)
     assert done.returncode == 11, done.stdout
+
+
+FIND_RSDP = (  # in the F segment, at multiples of 16: exits with 5 if it is there, with 1 if not
+    bytes.fromhex("b800f0 8ec0 31ff 2666813d") + b"RSD " + bytes.fromhex("7409 83c710 75f1")
+    + bytes.fromhex("b001 e6f4 b005 e6f4")
+)  # fmt: skip
+
+
+def boot_disk(tmp_path, code):
+    disk = tmp_path / "disk"
+    disk.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
+    return str(disk)
+
+
+@pytest.mark.parametrize("acpi", [True, False])
+def test_it_places_the_acpi_tables(seabios, tmp_path, acpi):
+    disk = DiskConfig.parse(boot_disk(tmp_path, FIND_RSDP))
+    config = Config(
+        image=seabios, firmware=True, serial="null", timeout=PATIENCE, cpus=2, disks=(disk,),
+        acpi=acpi,
+    )  # fmt: skip
+    with Machine(config) as machine:
+        outcome = machine.run()
+        memory = machine.memory.read(0, machine.memory.low_size)
+    assert outcome.status == (5 if acpi else 1) << 1 | 1, outcome
+    if not acpi:
+        return
+    rsdp = next(at for at in range(0xF_0000, MIB, 16) if memory[at : at + 8] == b"RSD PTR ")
+    assert sum(memory[rsdp : rsdp + 20]) % 256 == sum(memory[rsdp : rsdp + 36]) % 256 == 0
+
+    def table(address):
+        (size,) = struct.unpack_from("<I", memory, address + 4)
+        return memory[address : address + size]
+
+    xsdt = table(struct.unpack_from("<Q", memory, rsdp + 24)[0])
+    fadt, madt = map(table, struct.unpack("<2Q", xsdt[36:]))
+    facs, dsdt = (table(at) for at in struct.unpack_from("<II", fadt, 36))
+    assert [t[:4] for t in (fadt, madt, dsdt, facs)] == [b"FACP", b"APIC", b"DSDT", b"FACS"]
+    assert all(sum(t) % 256 == 0 for t in (xsdt, fadt, madt, dsdt))
 
 
 def test_it_runs_an_option_rom(seabios):

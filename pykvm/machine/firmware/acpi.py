@@ -41,6 +41,7 @@ _IO, _BYTE, _WORD, _DWORD = 1, 1, 2, 3
 _FADT = struct.Struct("<IIxBHI4B8I8B4H5BHxI12sBHBQQ" + "12s" * 8)
 _GAS = struct.Struct("<BBBBQ")
 _NOWHERE = bytes(_GAS.size)
+_POINTERS = {b"FACP": [(36, 4), (40, 4), (140, 8)], b"RSD ": [(16, 4), (24, 8)]}
 
 
 def segments(cpus: int) -> list[Segment]:
@@ -63,6 +64,21 @@ def segments(cpus: int) -> list[Segment]:
     placed.append(_segment(facs, struct.pack("<4sI24xB", b"FACS", 64, 2).ljust(64, b"\0")))
     placed.append(_segment(RSDP, _rsdp(rsdt, xsdt)))
     return placed
+
+
+def pointers(table: bytes) -> list[tuple[int, int]]:
+    """Which fields of a table are addresses of others: where, and how many bytes."""
+    entry = {b"XSDT": 8, b"RSDT": 4}.get(table[:4])
+    if entry:
+        return [(at, entry) for at in range(_HEADER.size, len(table), entry)]
+    return _POINTERS.get(table[:4], [])
+
+
+def checksums(table: bytes) -> list[tuple[int, int]]:
+    """Which bytes of a table are checksums: where, and of how many bytes from its start on."""
+    if table[:4] == b"RSD ":
+        return [(8, 20), (32, 36)]
+    return [] if table[:4] == b"FACS" else [(_CHECKSUM_AT, len(table))]
 
 
 def signed_by_us(table: bytes) -> bytes:
