@@ -12,7 +12,8 @@ JOBS ?= 2
 BENCH_GUESTS := exits.elf nic.elf virtio_nic.elf
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build guest linux-guest linux-stock check fmt test-unit test-kvm bench readme dsdt sanitize clean
+.PHONY: help run test build guest linux-guest linux-stock check fmt test-unit test-kvm bench \
+	bench-boot readme dsdt sanitize clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,13 @@ bench: build ## measure exits, start-up and tracing
 	$(BIN)/pykvm bench exits
 	$(BIN)/pykvm bench start
 	$(BIN)/pykvm bench trace
+
+# Each kernel that is there: `make linux-guest` and `make linux-stock` put them there.
+bench-boot: build ## measure how soon a guest speaks, next to QEMU (minutes)
+	@set --; lean=$$(guest/linux/build.sh --where); stock=$$(guest/linux/stock.sh --where); \
+	[ ! -e "$$lean/vmlinux" ] || set -- --kernel "$$lean/vmlinux" --kernel "$$lean/bzImage"; \
+	[ ! -e "$$stock" ] || set -- "$$@" --stock "$$stock"; \
+	$(BIN)/pykvm bench boot "$$@"
 
 readme: build ## run the commands that README.md shows and put their output there
 	$(BIN)/python tools/readme.py

@@ -30,6 +30,20 @@ def version() -> str:
     return out.split("version ")[1].split()[0]
 
 
+def command(image: str, append: str, *, machine: str = "pc", memory: int = 128) -> list[str]:
+    """What to type for a guest with a serial port on stdin and stdout, and no other device.
+
+    ``memory`` is in MiB. The guest's debug exit is QEMU's end.
+    """
+    # arch-capabilities: a QEMU older than the host's KVM is refused over its bits.
+    return [
+        PROGRAM, "-accel", "kvm", "-cpu", "host,-arch-capabilities", "-M", machine,
+        "-m", str(memory), "-nodefaults", "-no-user-config", "-display", "none",
+        "-serial", "stdio", "-no-reboot", "-kernel", image, "-append", append,
+        "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+    ]  # fmt: skip
+
+
 class Qemu:
     """One QEMU under KVM on a guest image; iterate over it for the guest's lines.
 
@@ -37,15 +51,11 @@ class Qemu:
     """
 
     def __init__(self, image: str, append: str = "", extra: tuple[str, ...] = ()) -> None:
-        # arch-capabilities: a QEMU older than the host's KVM is refused over its bits.
-        command = [
-            PROGRAM, "-accel", "kvm", "-cpu", "host,-arch-capabilities", "-M", "pc", "-m", "128",
-            "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
-            "-no-reboot", "-kernel", image, "-append", append,
-            "-device", "isa-debug-exit,iobase=0xf4,iosize=4", *extra,
-        ]  # fmt: skip
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [*command(image, append), *extra],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
 
     def __enter__(self) -> Qemu:

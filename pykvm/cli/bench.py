@@ -23,6 +23,19 @@ def add(commands: Any) -> None:
     start = benches.add_parser("start", help="from the command to the guest's first instruction")
     start.add_argument("--rounds", type=values.count, default=10, metavar="N", help="default 10")
     start.set_defaults(command=run_start)
+    boot = benches.add_parser("boot", help="from the command to the guest's first serial byte")
+    boot.add_argument("--rounds", type=values.count, default=7, metavar="N", help="default 7")
+    boot.add_argument(
+        "--kernel", metavar="FILE", action="append", default=[],
+        help="a Linux kernel to start, too; more than once for more",
+    )  # fmt: skip
+    boot.add_argument("--stock", metavar="FILE", help="a bzImage whose unpacking to measure")
+    boot.add_argument(
+        "--within", type=values.seconds, default=30, metavar="SECONDS",
+        help="how long to wait for a byte (default 30)",
+    )  # fmt: skip
+    boot.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
+    boot.set_defaults(command=run_boot)
     trace = benches.add_parser("trace", help="what tracing costs, on and off")
     trace.add_argument("--rounds", type=values.count, default=7, metavar="N", help="default 7")
     trace.set_defaults(command=run_trace)
@@ -51,7 +64,7 @@ def add(commands: Any) -> None:
     )
     rx.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
     rx.set_defaults(command=run_rx)
-    for bench in (exits, start, trace, tx, rx):
+    for bench in (exits, start, boot, trace, tx, rx):
         bench.add_argument("--json", action="store_true", help="JSON instead of a table")
 
 
@@ -66,6 +79,15 @@ def run_start(args: argparse.Namespace) -> int:
     from pykvm.bench import start
 
     return _show(args, start.measure(args.rounds), start.as_dict, start.text)
+
+
+def run_boot(args: argparse.Namespace) -> int:
+    from pykvm.bench import boot
+
+    results = boot.measure(
+        args.rounds, args.kernel, args.stock, within=args.within, with_qemu=not args.no_qemu
+    )
+    return _show(args, results, boot.as_dict, boot.text)
 
 
 def run_trace(args: argparse.Namespace) -> int:
