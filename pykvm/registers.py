@@ -174,13 +174,15 @@ class RegisterMap:
         self._check()
 
     def _check(self) -> None:
-        live: list[Register] = []
+        live: dict[int, list[Register]] = {}  # by bank: a clock has 128 of them at one offset
         for register in sorted(self._all, key=lambda r: r.offset):
-            live = [other for other in live if other.end > register.offset]
-            for other in live:
-                if _share_an_access(register, other) and _share_a_byte(register, other):
-                    raise ValueError(f"{self.name}: {register.name} overlaps {other.name}")
-            live.append(register)
+            mine = (register.bank, ANY_BANK)
+            for bank in live if register.bank == ANY_BANK else [b for b in mine if b in live]:
+                live[bank] = [other for other in live[bank] if other.end > register.offset]
+                for other in live[bank]:
+                    if _share_an_access(register, other) and _share_a_byte(register, other):
+                        raise ValueError(f"{self.name}: {register.name} overlaps {other.name}")
+            live.setdefault(register.bank, []).append(register)
 
     def __iter__(self) -> Iterator[Register]:
         return iter(self._all)
@@ -206,8 +208,7 @@ def _answers(register: Register, write: bool) -> bool:
 
 
 def _share_an_access(a: Register, b: Register) -> bool:
-    both = any(_answers(a, write) and _answers(b, write) for write in (False, True))
-    return both and (a.bank == b.bank or ANY_BANK in (a.bank, b.bank))
+    return any(_answers(a, write) and _answers(b, write) for write in (False, True))
 
 
 def _share_a_byte(a: Register, b: Register) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
 from pykvm.errors import PykvmError
 from pykvm.version import __version__
 
+_COMMANDS = ("run", "doctor", "bench")
 _DESCRIPTION = "A small, readable hypervisor for x86-64 Linux, in Python on /dev/kvm."
 _EPILOG = """exit status:
   odd    what the guest wrote to the debug-exit port 0xf4, as (value << 1) | 1
@@ -21,11 +23,17 @@ _EPILOG = """exit status:
   130    the user quit with Ctrl-A x"""
 
 
+def _plain(prog: str) -> argparse.HelpFormatter:
+    """Formats while no help is asked for. Without a width, argparse loads shutil to find one."""
+    return argparse.HelpFormatter(prog, width=80)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, as the contract has it, and whose help has colours."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", _plain)
         super().__init__(*args, **kwargs)
 
     def format_help(self) -> str:
@@ -40,23 +48,22 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def parser() -> Parser:
-    """The whole command line."""
-    from pykvm.cli import bench, doctor, run
-
+def parser(only: str = "") -> Parser:
+    """The whole command line; or, if ``only`` is a command, as much of it as that takes."""
     top = Parser("pykvm", description=_DESCRIPTION, epilog=_EPILOG)
     top.add_argument("--version", action="version", version=f"pykvm {__version__}")
     commands = top.add_subparsers(
         title="commands", metavar="COMMAND", required=True, prog="pykvm", parser_class=Parser
     )
-    for command in (run, doctor, bench):
-        command.add(commands)
+    for name in (only,) if only in _COMMANDS else _COMMANDS:
+        import_module(f"pykvm.cli.{name}").add(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. A bug of ours keeps its traceback."""
-    args = parser().parse_args(argv)
+    arguments = sys.argv[1:] if argv is None else argv
+    args = parser(*arguments[:1]).parse_args(arguments)
     try:
         return int(args.command(args))
     except PykvmError as error:

@@ -119,8 +119,6 @@ def run(args: argparse.Namespace) -> int:
     from pykvm.machine.cpumodel import CpuModel
     from pykvm.machine.fwcfg import FwCfgItem
     from pykvm.machine.machine import Machine
-    from pykvm.trace.recorder import Tracer
-    from pykvm.trace.stats import Statistics
 
     config = Config(
         image=_image(args),
@@ -146,8 +144,7 @@ def run(args: argparse.Namespace) -> int:
         fw_cfg=tuple(FwCfgItem.parse(text) for text in args.fw_cfg),
     )
     with ExitStack() as stack:
-        tracer = Tracer(warn=say) if _watched(args) else None
-        statistics = Statistics() if args.stats or args.stats_json else None
+        tracer, statistics = _observers(args)
         if args.stats_json:
             with _file_for_statistics(args.stats_json, "a"):
                 pass  # better told now than when the guest has run
@@ -187,6 +184,16 @@ def _start(mode: str) -> Start | None:
 def say(line: str) -> None:
     """pykvm's own words go to stderr: stdout is the guest's."""
     print(f"pykvm: {line}", file=sys.stderr, flush=True)
+
+
+def _observers(args: argparse.Namespace) -> tuple[Tracer | None, Statistics | None]:
+    """A tracer if any option asks for events, and statistics if one asks for those."""
+    if not _watched(args):
+        return None, None
+    from pykvm.trace.recorder import Tracer
+    from pykvm.trace.stats import Statistics
+
+    return Tracer(warn=say), Statistics() if args.stats or args.stats_json else None
 
 
 def _watched(args: argparse.Namespace) -> bool:

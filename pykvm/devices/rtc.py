@@ -10,7 +10,6 @@ acknowledged (by reading REG_C) is not raised again, so an idle guest does not k
 from __future__ import annotations
 
 import time
-from calendar import timegm
 from collections.abc import Callable
 
 from pykvm.devices import rtc_registers as r
@@ -171,6 +170,8 @@ class Rtc:
 
     def _adopt(self) -> None:
         """Take the time cells as the guest's time from now on; nonsense in them is cut to fit."""
+        from calendar import timegm  # brings datetime along: only for who sets the clock
+
         cells = self._cells
         year = _from_bcd(cells[r.CENTURY]) * 100 + self._decode(cells[r.YEAR]) % 100
         fields = (

@@ -7,7 +7,6 @@ and hidden by ``base``.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 from pykvm.errors import HostError, UsageError
 from pykvm.kvm.system import CpuidEntry
@@ -93,6 +92,8 @@ class CpuModel:
             if sign not in changed:
                 raise UsageError(f"--cpu: {word!r}; write +feature or -feature")
             if feature not in FEATURES:
+                from difflib import get_close_matches
+
                 near = get_close_matches(feature, FEATURES, 1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise UsageError(f"--cpu: no feature {feature!r}{hint}")

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pykvm.backends.char import open_char_backend
 from pykvm.boot import firmware, image
@@ -31,12 +31,13 @@ from pykvm.machine.halt import HaltWatch
 from pykvm.machine.irq import Gsi, GsiLine
 from pykvm.machine.kicks import IoeventfdKicks
 from pykvm.machine.messages import IrqfdMessages
-from pykvm.machine.observe import Observer, teller
 from pykvm.machine.outcome import CRASH_STATUS, TIMEOUT_STATUS, Outcome
 from pykvm.machine.pci import INTX_GSIS, PciBus
 from pykvm.machine.vcpu_thread import VcpuThread
 from pykvm.memory import GuestMemory
-from pykvm.trace.recorder import Tracer
+
+if TYPE_CHECKING:
+    from pykvm.trace.recorder import Tracer
 
 Say = Callable[[str], None]
 
@@ -210,6 +211,8 @@ class Machine:
             model = model.without_hypercalls()  # an IPI by hypercall would never end
         observer = None
         if self.tracer is not None and self.tracer.enabled:
+            from pykvm.machine.observe import Observer
+
             observer = Observer(self, self.tracer)
         for number in range(self.config.cpus):
             vcpu = self.vm.create_vcpu()
@@ -315,6 +318,10 @@ class Machine:
         if device not in self._blamed:  # a guest that does it in a loop is told of once
             self._blamed.add(device)
             self.say(f"{device}: {error}")
+        if self.tracer is None:
+            return
+        from pykvm.machine.observe import teller
+
         tell = teller(self, device)
         if tell is not None:
             tell("error", {"message": str(error)})
