@@ -54,12 +54,14 @@ test-kvm: build ## the tests that run guests
 	$(PYTEST) -n $(JOBS) -m kvm tests
 
 bench: build ## measure exits, start-up and tracing
+	@$(BIN)/python -m compileall -q pykvm
 	$(BIN)/pykvm bench exits
 	$(BIN)/pykvm bench start
 	$(BIN)/pykvm bench trace
 
 # Each kernel that is there: `make linux-guest` and `make linux-stock` put them there.
 bench-boot: build ## measure how soon a guest speaks, next to QEMU (minutes)
+	@$(BIN)/python -m compileall -q pykvm
 	@set --; lean=$$(guest/linux/build.sh --where); stock=$$(guest/linux/stock.sh --where); \
 	[ ! -e "$$lean/vmlinux" ] || set -- --kernel "$$lean/vmlinux" --kernel "$$lean/bzImage"; \
 	[ ! -e "$$stock" ] || set -- "$$@" --stock "$$stock"; \

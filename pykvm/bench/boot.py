@@ -89,7 +89,7 @@ def measure(
     kernels: Sequence[str] = (),
     stock: str | None = None,
     *,
-    within: float = 30,
+    within: float = 60,
     with_qemu: bool = True,
 ) -> Results:
     """Start every guest ``rounds`` times under everybody, in turn. Raises ImageError."""

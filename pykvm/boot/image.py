@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
 
 from pykvm.boot import bzimage, elf, elf_file, flat, linux, multiboot
 from pykvm.boot.plan import Mode, Plan, Protocol, Start
@@ -15,6 +19,18 @@ MOST_UNPACKED = 1 << 30
 
 def read_file(path: str, what: str, limit: int) -> bytes:
     """A regular file's bytes, at most ``limit``. Raises ImageError with one clear line."""
+    with _opened(path, what, limit) as file:
+        return file.read()
+
+
+def map_file(path: str, what: str, limit: int) -> memoryview:
+    """The same, of which only what is looked at is read: much of a vmlinux is never loaded."""
+    with _opened(path, what, limit) as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+@contextmanager
+def _opened(path: str, what: str, limit: int) -> Iterator[BinaryIO]:
     try:
         with open(path, "rb", opener=_open) as file:
             status = os.fstat(file.fileno())
@@ -27,7 +43,7 @@ def read_file(path: str, what: str, limit: int) -> bytes:
                     f"{path}: {what} has {status.st_size >> 20} MiB, the guest's memory only "
                     f"{limit >> 20}; give it more with --memory"
                 )
-            return file.read()
+            yield file
     except OSError as e:
         raise ImageError(f"{path}: cannot read {what}: {e.strerror}") from e
 
@@ -49,7 +65,7 @@ def plan(
 
     ``kaslr`` leaves the unpacking of a bzImage to the guest. Raises ImageError.
     """
-    data = read_file(path, "the image", memory)
+    data = map_file(path, "the image", memory)
     made = _foreign(path, data, memory, mode, entry, kaslr)
     if made is None:
         if kaslr:
@@ -61,7 +77,7 @@ def plan(
 
 
 def _foreign(
-    path: str, data: bytes, memory: int, mode: Start | None, entry: int | None, kaslr: bool
+    path: str, data: memoryview, memory: int, mode: Start | None, entry: int | None, kaslr: bool
 ) -> Plan | None:
     """The plan for an image with a format, None for a flat one."""
     if data[:4] == elf_file.MAGIC and not kaslr:

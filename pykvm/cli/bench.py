@@ -31,8 +31,8 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     boot.add_argument("--stock", metavar="FILE", help="a bzImage whose unpacking to measure")
     boot.add_argument(
-        "--within", type=values.seconds, default=30, metavar="SECONDS",
-        help="how long to wait for a byte (default 30)",
+        "--within", type=values.seconds, default=60, metavar="SECONDS",
+        help="how long to wait for a byte (default 60)",
     )  # fmt: skip
     boot.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
     boot.set_defaults(command=run_boot)

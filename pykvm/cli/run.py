@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -115,6 +116,14 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command. Returns the exit status; raises PykvmError for what ends as one line."""
+    gc.disable()  # all that a start makes stays: looking for garbage in it is in vain
+    try:
+        return _run(args)
+    finally:
+        gc.enable()
+
+
+def _run(args: argparse.Namespace) -> int:
     from pykvm.machine.config import Config, DiskConfig, NicConfig
     from pykvm.machine.cpumodel import CpuModel
     from pykvm.machine.fwcfg import FwCfgItem
@@ -155,6 +164,7 @@ def run(args: argparse.Namespace) -> int:
                 _attach(args, tracer, statistics, machine)
 
         machine = stack.enter_context(Machine(config, say=say, tracer=tracer, add=attach))
+        gc.enable()
         with _signals(machine) as caught:
             outcome = machine.run()
         stack.close()  # the trace is whole, the terminal is itself again: now talk
