@@ -18,7 +18,7 @@ from pykvm.errors import PykvmError
 from pykvm.kvm.abi import lib
 from pykvm.kvm.system import Kvm
 from pykvm.kvm.vm import Vm
-from pykvm.machine import cpu, probe
+from pykvm.machine import cpu, probe, probe_syscall
 from pykvm.machine.finish.engine import INSTALL
 from pykvm.memory import GuestMemory
 
@@ -126,6 +126,7 @@ def _probes() -> Iterator[Check]:
         with Kvm() as kvm:
             features, hypercalls = probe.shows_features(kvm), probe.takes_hypercalls(kvm)
             frames = probe.uses_stack_base(kvm)
+            programs = _user_space(probe_syscall.ring(kvm))
     except PykvmError as error:
         yield Check("CPUID", "what a guest is shown", WARN, str(error))
         return
@@ -141,6 +142,17 @@ def _probes() -> Iterator[Check]:
         "interrupt frames", "32-bit guests whose stack segment has a base: iPXE",
         OK if frames else WARN,
         "on the stack" if frames else "at ESP without the base; iret looks for them there",
+    )  # fmt: skip
+    yield programs
+
+
+def _user_space(ring: int | None) -> Check:
+    """From the ring in which a system call arrives."""
+    wrong = "system calls never arrive" if ring is None else f"system calls arrive in ring {ring}"
+    return Check(
+        "Linux user space", "programs under a 64-bit Linux", OK if ring == 0 else WARN,
+        "system calls arrive in ring 0" if ring == 0
+        else f"{wrong}: the kernel runs, its programs do not",
     )  # fmt: skip
 
 

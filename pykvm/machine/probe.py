@@ -84,9 +84,26 @@ def _ecx_after(kvm: Kvm, code: bytes, leaves: list[CpuidEntry]) -> int | None:
         return None if regs is None else int(regs.rcx)
 
 
+def enter(vcpu: Vcpu) -> bool:
+    """Run the guest to its first exit, for a tenth of a second; whether it left by an IN or OUT."""
+    install_kick()
+    left: list[int] = []
+
+    def run() -> None:
+        lib.pk_vcpu_attach(vcpu.native, True)
+        left.append(lib.pk_vcpu_run(vcpu.native, 0))
+        lib.pk_vcpu_attach(vcpu.native, False)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(_PATIENCE)
+    vcpu.kick()
+    thread.join()
+    return left[0] == lib.PK_OTHER and bool(vcpu.run_state.exit_reason == lib.KVM_EXIT_IO)
+
+
 def _run(kvm: Kvm, memory: GuestMemory, code: bytes, prepare: Callable[[Vcpu], None]) -> Any:
     """The registers when ``code`` reaches its OUT; None if it does not in a tenth of a second."""
-    install_kick()
     with Vm(kvm, memory) as vm:
         memory.write(_CODE, code)
         vcpu = vm.create_vcpu()
@@ -97,17 +114,4 @@ def _run(kvm: Kvm, memory: GuestMemory, code: bytes, prepare: Callable[[Vcpu], N
         regs.rip, regs.rflags = _CODE, _RFLAGS_FIXED
         vcpu.set_regs(regs)
         prepare(vcpu)
-        left: list[int] = []
-
-        def enter() -> None:
-            lib.pk_vcpu_attach(vcpu.native, True)
-            left.append(lib.pk_vcpu_run(vcpu.native, 0))
-            lib.pk_vcpu_attach(vcpu.native, False)
-
-        thread = threading.Thread(target=enter)
-        thread.start()
-        thread.join(_PATIENCE)
-        vcpu.kick()
-        thread.join()
-        io = left[0] == lib.PK_OTHER and vcpu.run_state.exit_reason == lib.KVM_EXIT_IO
-        return vcpu.get_regs() if io else None
+        return vcpu.get_regs() if enter(vcpu) else None

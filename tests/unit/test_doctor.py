@@ -41,6 +41,21 @@ def test_only_a_failure_keeps_guests_from_running():
     assert not doctor.can_run([Check("a", "b", FAIL, "no")])
 
 
+@pytest.mark.parametrize(
+    ("ring", "status", "found"),
+    [
+        (0, OK, "system calls arrive in ring 0"),
+        (3, WARN, "system calls arrive in ring 3: the kernel runs, its programs do not"),
+        (None, WARN, "system calls never arrive: the kernel runs, its programs do not"),
+    ],
+)
+@pytest.mark.kvm
+def test_linux_programs_need_system_calls_that_arrive_in_ring_0(monkeypatch, ring, status, found):
+    monkeypatch.setattr(doctor.probe_syscall, "ring", lambda kvm: ring)
+    (check,) = (check for check in doctor.checks() if check.name == "Linux user space")
+    assert (check.status, check.found) == (status, found)
+
+
 @pytest.mark.kvm
 def test_this_host_can_run_guests(capsys):
     assert main(["doctor"]) == 0
