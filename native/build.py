@@ -73,6 +73,7 @@ IOCTLS = [
     "KVM_GET_CPUID2",
     "KVM_GET_MSRS",
     "KVM_SET_MSRS",
+    "KVM_X86_SET_MSR_FILTER",
     "KVM_GET_MP_STATE",
     "KVM_SET_MP_STATE",
     "KVM_GET_VCPU_EVENTS",
@@ -91,7 +92,7 @@ IOCTLS = [
 # Whole families of plain numbers, taken as the header has them.
 FAMILIES = re.compile(
     r"#define (KVM_(?:EXIT|CAP|INTERNAL_ERROR|MEM|IRQFD_FLAG|IOEVENTFD_FLAG|MP_STATE|GUESTDBG"
-    r"|SYNC_X86|IRQCHIP|IRQ_ROUTING|PIT|SYSTEM_EVENT|VCPUEVENT_VALID|MAX|MSI|NOTIFY"
+    r"|SYNC_X86|IRQCHIP|IRQ_ROUTING|PIT|SYSTEM_EVENT|VCPUEVENT_VALID|MAX|MSI|MSR|NOTIFY"
     r"|COALESCED|CPUID_FLAG|STATS|RUN)_\w+)\s+(?!_IO)[(]?[0-9(1]"
 )
 
@@ -177,6 +178,8 @@ struct kvm_enable_cap { uint32_t cap, flags; uint64_t args[4]; ...; };
 struct kvm_cpuid_entry2 {
     uint32_t function, index, flags, eax, ebx, ecx, edx; ...; };
 struct kvm_msr_entry { uint32_t index; uint64_t data; ...; };
+struct kvm_msr_filter_range { uint32_t flags, nmsrs, base; uint8_t *bitmap; ...; };
+struct kvm_msr_filter { uint32_t flags; struct kvm_msr_filter_range ranges[16]; ...; };
 struct kvm_mp_state { uint32_t mp_state; ...; };
 struct kvm_translation {
     uint64_t linear_address, physical_address; uint8_t valid, writeable, usermode; ...; };

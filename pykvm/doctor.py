@@ -126,7 +126,8 @@ def _probes() -> Iterator[Check]:
         with Kvm() as kvm:
             features, hypercalls = probe.shows_features(kvm), probe.takes_hypercalls(kvm)
             frames = probe.uses_stack_base(kvm)
-            programs = _user_space(probe_syscall.ring(kvm))
+            finished = probe_syscall.must_be_finished(kvm)
+            programs = _user_space(probe_syscall.ring(kvm), finished)
     except PykvmError as error:
         yield Check("CPUID", "what a guest is shown", WARN, str(error))
         return
@@ -146,14 +147,12 @@ def _probes() -> Iterator[Check]:
     yield programs
 
 
-def _user_space(ring: int | None) -> Check:
-    """From the ring in which a system call arrives."""
-    wrong = "system calls never arrive" if ring is None else f"system calls arrive in ring {ring}"
-    return Check(
-        "Linux user space", "programs under a 64-bit Linux", OK if ring == 0 else WARN,
-        "system calls arrive in ring 0" if ring == 0
-        else f"{wrong}: the kernel runs, its programs do not",
-    )  # fmt: skip
+def _user_space(ring: int | None, finished: bool) -> Check:
+    """From the ring in which a system call arrives, and whether pykvm sets that right."""
+    found = "system calls never arrive" if ring is None else f"system calls arrive in ring {ring}"
+    if ring != 0:
+        found += ", and pykvm takes them to ring 0" if finished else ": no program runs"
+    return Check("Linux user space", "programs in a guest", OK if ring == 0 else WARN, found)
 
 
 def _vendor() -> Check:

@@ -194,6 +194,16 @@ class Vm:
             cap.args[n] = argument
         call(self.fd, "KVM_ENABLE_CAP", cap)
 
+    def watch_msr(self, index: int) -> None:
+        """Let the guest's writes of an MSR leave KVM_RUN (KVM_EXIT_X86_WRMSR), undone."""
+        nothing_allowed = ffi.new("uint8_t[]", 1)
+        msrs = ffi.new("struct kvm_msr_filter *")
+        watched = msrs.ranges[0]
+        watched.flags, watched.nmsrs, watched.base = lib.KVM_MSR_FILTER_WRITE, 1, index
+        watched.bitmap = nothing_allowed
+        self.enable("X86_USER_SPACE_MSR", lib.KVM_MSR_EXIT_REASON_FILTER)
+        call(self.fd, "KVM_X86_SET_MSR_FILTER", msrs)
+
     def set_native_ranges(self, space: int, ranges: list[Any]) -> None:
         """Replace the C side's copy of one bus (``PK_PIO``, ``PK_MMIO``); see native/bus.h."""
         block = ffi.new("struct pk_range[]", max(len(ranges), 1))

@@ -1,12 +1,13 @@
 """Whether a guest's programs can call its kernel: SYSCALL, from ring 3 in 64-bit mode.
 
-A KVM in software may leave the guest in ring 3 there. A Linux kernel runs on such a host, and its
-user space does not.
+A KVM in software may leave the guest in ring 3 there; what then has to be done is in
+``finish/syscalls.py``.
 """
 
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Any
 
 from pykvm.kvm.system import Kvm
@@ -23,6 +24,7 @@ from pykvm.machine.cpu import (
     EFER_LME,
     RFLAGS_FIXED,
 )
+from pykvm.machine.finish.syscalls import LSTAR, STAR
 from pykvm.memory import GuestMemory
 
 _PROGRAM, _KERNEL, _FOUND, _TABLES = 0x1000, 0x2000, 0x3000, 0x4000
@@ -30,10 +32,18 @@ _CALL = bytes.fromhex("0f05")  # syscall
 _ARRIVED = bytes.fromhex("8c0c2500300000 e680")  # mov [_FOUND], cs; out 0x80, al
 _NEVER = 0xFFFF
 _EFER_SCE = 1 << 0
-_STAR, _LSTAR = 0xC000_0081, 0xC000_0082
 _KERNEL_CODE, _CODE, _DATA = 0x08, 0x20, 0x18  # selectors; no table is read
+_HARDWARE = ("kvm_intel", "kvm_amd")
+_NEEDED = ("SET_GUEST_DEBUG", "X86_USER_SPACE_MSR", "X86_MSR_FILTER")
 _MAPPED = 0x7  # present, writable, for ring 3 too
 _LARGE = 0x80
+
+
+def must_be_finished(kvm: Kvm) -> bool:
+    """Whether system calls stay in ring 3, and can be brought to ring 0."""
+    if any(Path("/sys/module", name).exists() for name in _HARDWARE):
+        return False
+    return ring(kvm) == 3 and all(kvm.capability(name) for name in _NEEDED)
 
 
 def ring(kvm: Kvm, caller: int = 3) -> int | None:
@@ -67,8 +77,8 @@ def _start(vcpu: Vcpu, level: int) -> None:
     for name in ("ds", "es", "fs", "gs", "ss"):
         _segment(getattr(sregs, name), _DATA | level, 0x3)
     vcpu.set_sregs(sregs)
-    vcpu.set_msr(_STAR, _KERNEL_CODE << 32)
-    vcpu.set_msr(_LSTAR, _KERNEL)
+    vcpu.set_msr(STAR, _KERNEL_CODE << 32)
+    vcpu.set_msr(LSTAR, _KERNEL)
     regs = vcpu.get_regs()
     regs.rip, regs.rflags = _PROGRAM, RFLAGS_FIXED
     vcpu.set_regs(regs)

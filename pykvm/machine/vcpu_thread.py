@@ -25,6 +25,7 @@ from pykvm.machine.outcome import Outcome
 
 if TYPE_CHECKING:
     from pykvm.machine.finish.finisher import Finished, Finisher
+    from pykvm.machine.finish.syscalls import SystemCalls
     from pykvm.machine.machine import Machine
     from pykvm.machine.observe import Observer
 
@@ -46,6 +47,7 @@ class VcpuThread:
         self._answered = threading.Event()
         self._halted = False
         self._finisher: Finisher | None = None
+        self._calls: SystemCalls | None = None
         self.finished: Finished | None = None
         """The instruction that the last exit was finished for, if it was."""
         self._thread = threading.Thread(target=self._main, name=f"vcpu{vcpu.number}", daemon=True)
@@ -211,6 +213,29 @@ class VcpuThread:
         """An MSR that KVM leaves to user space: there is none, so the guest takes #GP."""
         self.vcpu.run_state.msr.error = 1
 
+    def write_msr(self) -> None:
+        """The same, but for LSTAR, which is watched where system calls have to be finished."""
+        from pykvm.machine.finish.syscalls import LSTAR, SystemCalls
+
+        msr = self.vcpu.run_state.msr
+        if msr.index != LSTAR or not self.vcpu.set_msr(LSTAR, msr.data):
+            self.msr()
+            return
+        msr.error = 0
+        if self._calls is None:
+            self._calls = SystemCalls(self.vcpu, self.machine.memory)
+        self._calls.starts_at(msr.data)
+
+    def debug(self) -> None:
+        """A breakpoint: nobody sets any but for system calls."""
+        done = self._calls.stopped() if self._calls is not None else None
+        if done is None:
+            self.crash()
+        elif done:
+            from pykvm.machine.finish.finisher import Finished
+
+            self.finished = Finished("event", done)
+
     def system_event(self) -> None:
         """A paravirtual shutdown or reset; a crash is reported."""
         kind = self.vcpu.run_state.system_event.type
@@ -258,7 +283,7 @@ _Answer = Callable[[VcpuThread], None]
 
 _CRASHES = (
     # the guest, or KVM on its behalf, has failed
-    "UNKNOWN EXCEPTION FAIL_ENTRY SHUTDOWN DEBUG "
+    "UNKNOWN EXCEPTION FAIL_ENTRY SHUTDOWN "
     # needs a feature that pykvm never turns on
     "HYPERV XEN AP_RESET_HOLD MEMORY_FAULT TDX "
     # other architectures' exits: on x86 they cannot come
@@ -272,7 +297,8 @@ ANSWERS: dict[str, _Answer] = {
     "HLT": VcpuThread.halted,
     "HYPERCALL": VcpuThread.hypercall,
     "X86_RDMSR": VcpuThread.msr,
-    "X86_WRMSR": VcpuThread.msr,
+    "X86_WRMSR": VcpuThread.write_msr,
+    "DEBUG": VcpuThread.debug,
     "SYSTEM_EVENT": VcpuThread.system_event,
     "NOTIFY": VcpuThread.notify,
     "INTERNAL_ERROR": VcpuThread.internal_error,

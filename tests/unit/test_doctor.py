@@ -42,16 +42,18 @@ def test_only_a_failure_keeps_guests_from_running():
 
 
 @pytest.mark.parametrize(
-    ("ring", "status", "found"),
+    ("ring", "finished", "status", "found"),
     [
-        (0, OK, "system calls arrive in ring 0"),
-        (3, WARN, "system calls arrive in ring 3: the kernel runs, its programs do not"),
-        (None, WARN, "system calls never arrive: the kernel runs, its programs do not"),
+        (0, False, OK, "system calls arrive in ring 0"),
+        (3, True, WARN, "system calls arrive in ring 3, and pykvm takes them to ring 0"),
+        (3, False, WARN, "system calls arrive in ring 3: no program runs"),
+        (None, False, WARN, "system calls never arrive: no program runs"),
     ],
 )
 @pytest.mark.kvm
-def test_linux_programs_need_system_calls_that_arrive_in_ring_0(monkeypatch, ring, status, found):
+def test_linux_programs_need_system_calls_in_ring_0(monkeypatch, ring, finished, status, found):
     monkeypatch.setattr(doctor.probe_syscall, "ring", lambda kvm: ring)
+    monkeypatch.setattr(doctor.probe_syscall, "must_be_finished", lambda kvm: finished)
     (check,) = (check for check in doctor.checks() if check.name == "Linux user space")
     assert (check.status, check.found) == (status, found)
 
