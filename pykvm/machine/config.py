@@ -17,9 +17,9 @@ MAX_MEMORY = 1 << 40
 MAX_CPUS = 64
 MAX_NICS = 8
 NIC_MODELS: dict[str, tuple[str, ...]] = {
-    "e1000": ("backend", "mac", "pcap", "engine", "coalesce"),
+    "e1000": ("backend", "mac", "pcap", "rom", "engine", "coalesce"),
     "virtio-net": (
-        "backend", "mac", "pcap", "engine", "transport", "queues", "packed", "mtu", "poll",
+        "backend", "mac", "pcap", "rom", "engine", "transport", "queues", "packed", "mtu", "poll",
         "vhost",
     ),
 }  # fmt: skip
@@ -33,9 +33,10 @@ MAX_DISKS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class NicConfig:
-    """One network card. ``mac`` None is one of pykvm's own; ``pcap`` is a file to record to;
-    ``engine`` is what moves its frames, None the fastest that can; with ``coalesce`` it merges
-    successive frames of one TCP flow on their way to the host. The rest is for virtio-net:
+    """One network card. ``mac`` None is one of pykvm's own; ``pcap`` is a file to record to,
+    ``rom`` a file with its option ROM; ``engine`` is what moves its frames, None the fastest that
+    can; with ``coalesce`` it merges successive frames of one TCP flow on their way to the host. The
+    rest is for virtio-net:
     ``queues`` pairs at most, ``packed`` rings offered, ``poll`` whether its threads look for work
     before they sleep, ``vhost`` whether the kernel's vhost-net works its rings: on, off or auto."""
 
@@ -43,6 +44,7 @@ class NicConfig:
     backend: str = "null"
     mac: bytes | None = None
     pcap: str | None = None
+    rom: str | None = None
     engine: str | None = None
     coalesce: bool = False
     transport: str = "transitional"

@@ -8,7 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pykvm.backends.net import open_net_backend
-from pykvm.errors import UsageError
+from pykvm.boot.image import read_file
+from pykvm.devices.pci import rom
+from pykvm.errors import ImageError, UsageError
 from pykvm.interfaces import NetBackend
 from pykvm.machine.config import NicConfig
 from pykvm.machine.observe import teller
@@ -56,7 +58,7 @@ def _plug_e1000(
     )  # fmt: skip
     stack.callback(card.close)
     machine.add_card(card)
-    machine.pci.plug(slot, card)
+    machine.pci.plug(slot, card, _rom(nic))
 
 
 def _plug_virtio(
@@ -76,8 +78,20 @@ def _plug_virtio(
         mac, backend, make, pairs=nic.queues, mtu=nic.mtu,
         withheld=int(VHOST_WITHHELD) if by_kernel else 0,
     )  # fmt: skip
-    plug(machine, stack, name, card, transport=nic.transport, packed=nic.packed)
+    plug(machine, stack, name, card, transport=nic.transport, packed=nic.packed, rom=_rom(nic))
     machine.add_card(card)
+
+
+def _rom(nic: NicConfig) -> bytes:
+    """The card's option ROM, empty without one. Raises ImageError."""
+    if nic.rom is None:
+        return b""
+    data = read_file(nic.rom, "the option ROM", 1 << 30)
+    if not data.startswith(rom.SIGNATURE) or len(data) > rom.MOST:
+        raise ImageError(
+            f"{nic.rom}: not an option ROM; it begins with 55 aa and has up to {rom.MOST >> 10}K"
+        )
+    return data
 
 
 def _vhost(nic: NicConfig, backend: NetBackend, traced: bool) -> bool:

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from pykvm.bus import Range
 from pykvm.devices.pci import registers as r
-from pykvm.devices.pci.config import Bar, ConfigSpace
+from pykvm.devices.pci.config import ROM_INDEX, Bar, ConfigSpace
 from pykvm.devices.pci.host import SLOTS, HostBridge
+from pykvm.devices.pci.rom import OptionRom
 from pykvm.errors import RangeError
 from pykvm.interfaces import Device
 from pykvm.machine.board import Board
@@ -62,13 +63,19 @@ class PciBus:
         self._laid: list[int | None] = []
         board.plug(board.pio, CONFIG_PORTS, 8, bridge)
 
-    def plug(self, slot: int, function: Function) -> None:
-        """Put ``function`` into ``slot``; raises ValueError when it is taken."""
+    def plug(self, slot: int, function: Function, rom: bytes = b"") -> None:
+        """Put ``function`` into ``slot``, with its option ROM if it has one. Raises ValueError when
+        the slot is taken.
+        """
         self._bridge.plug(slot, function)
         self._functions.append((slot, function))
+        windows = dict(function.windows)
+        if rom:
+            windows[ROM_INDEX] = option = OptionRom(f"{function.name}-rom", rom)
+            function.config.add_rom(option.size)
         for bar in function.config.bars:
             window = Range(
-                0, bar.size, function.windows[bar.index], number=len(self._board.ranges),
+                0, bar.size, windows[bar.index], number=len(self._board.ranges),
                 native=function.answers.get(bar.index),
             )  # fmt: skip
             self._board.ranges.append(window)
@@ -88,7 +95,7 @@ class PciBus:
         return next(slot for slot in range(FIRST_SLOT, SLOTS) if slot not in taken)
 
     def assign(self) -> None:
-        """What firmware does: addresses, interrupt lines, decoding on."""
+        """What firmware does: addresses, interrupt lines, decoding on, but option ROMs off."""
         for slot, function in self._functions:
             config = function.config
             for bar in config.bars:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def plug(
     machine: Machine, stack: ExitStack, name: str, kind: Type, *,
-    transport: str = "transitional", packed: bool = True,
+    transport: str = "transitional", packed: bool = True, rom: bytes = b"",
 ) -> VirtioPci:  # fmt: skip
     """Put ``kind`` into the next free slot; ``stack`` closes it."""
     slot = machine.pci.free_slot()
@@ -35,5 +35,5 @@ def plug(
             function.close()
 
     stack.callback(close)
-    machine.pci.plug(slot, function)
+    machine.pci.plug(slot, function, rom)
     return function

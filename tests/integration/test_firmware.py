@@ -14,7 +14,7 @@ from tests.support.linux import Linux
 pytestmark = pytest.mark.kvm
 
 SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
-IPXE = Path("/usr/lib/ipxe/qemu/pxe-e1000.rom")
+IPXE = Path("/usr/lib/ipxe/qemu")
 PYKVM = str(Path(sys.executable).parent / "pykvm")
 PATIENCE, MIB = 60, 1 << 20
 
@@ -24,6 +24,14 @@ def seabios():
     if not SEABIOS.exists():
         pytest.skip("SeaBIOS is not installed: sudo apt-get install seabios")
     return str(SEABIOS)
+
+
+def ipxe(model):
+    """iPXE for a card of ``model``."""
+    rom = IPXE / f"pxe-{model.removesuffix('-net')}.rom"
+    if not rom.exists():
+        pytest.skip("iPXE is not installed: sudo apt-get install ipxe-qemu")
+    return rom
 
 
 def run(*args):
@@ -90,13 +98,31 @@ def test_it_places_the_acpi_tables(seabios, tmp_path, acpi):
 
 
 def test_it_runs_an_option_rom(seabios):
-    if not IPXE.exists():
-        pytest.skip("iPXE is not installed: sudo apt-get install ipxe-qemu")
-    rom = f"name=genroms/ipxe.rom,file={IPXE}"
+    rom = f"name=genroms/ipxe.rom,file={ipxe('e1000')}"
     with Linux("--firmware", seabios, "--nic", "e1000", "--fw-cfg", rom) as guest:
         guest.wait_for("iPXE (http://ipxe.org)", PATIENCE)
-        guest.wait_for("iPXE initialising devices...", PATIENCE)
-        guest.wait_for("net0: 52:54:00:12:34:56 using 82540em", PATIENCE)
+
+
+# SeaBIOS runs a ROM whose device ID is the card's, and this one's is that of a modern card.
+@pytest.mark.parametrize(
+    ("card", "driver"),
+    [("e1000", "82540em on 0000:00:03.0"), ("virtio-net,transport=modern", "virtio-net on")],
+)
+def test_it_runs_the_card_s_own_option_rom_which_finds_the_card(seabios, card, driver):
+    rom = ipxe(card.partition(",")[0])
+    with Linux("--firmware", seabios, "--nic", f"{card},rom={rom}") as guest:
+        guest.wait_for("iPXE (http://ipxe.org) 00:03.0", PATIENCE)
+        guest.wait_for(f"net0: 52:54:00:12:34:56 using {driver}", PATIENCE)
+
+
+@pytest.mark.parametrize("data", [b"\x55", b"PK\3\4" * 128, b"\x55\xaa" + bytes(256 << 10)])
+def test_what_is_no_option_rom_is_refused(seabios, tmp_path, data):
+    file = tmp_path / "rom"
+    file.write_bytes(data)
+    done = run("--firmware", seabios, "--nic", f"e1000,rom={file}")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "not an option ROM" in done.stderr
 
 
 def test_an_image_and_firmware_are_one_too_many(seabios):

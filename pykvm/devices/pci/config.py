@@ -31,9 +31,13 @@ class Identity:
     interrupt_pin: int = 0  # 1 is INTA#, 0 none
 
 
+ROM_INDEX = 6
+
+
 @dataclass(frozen=True)
 class Bar:
-    """A base address register: ``size`` (a power of two) bytes of memory or I/O space."""
+    """A base address register: ``size`` (a power of two) bytes of memory or I/O space. The one of
+    the option ROM has the index behind the others', and a bit of its own to switch it on."""
 
     index: int
     size: int
@@ -42,10 +46,11 @@ class Bar:
     prefetch: bool = False
 
     def __post_init__(self) -> None:
-        smallest = 4 if self.io else 16
+        smallest = 4 if self.io else 2048 if self.rom else 16
         if self.size < smallest or self.size & (self.size - 1):
             raise ValueError(f"BAR{self.index}: {self.size:#x} is not a power of two >= {smallest}")
-        if not 0 <= self.index <= (4 if self.wide else 5) or (self.wide and self.io):
+        in_place = 0 <= self.index <= (4 if self.wide else 5) or self.rom
+        if not in_place or ((self.wide or self.rom) and self.io) or (self.wide and self.rom):
             raise ValueError(f"BAR{self.index} cannot be of that kind")
 
     @property
@@ -56,8 +61,17 @@ class Bar:
         return (r.BAR_MEM64 if self.wide else 0) | (r.BAR_PREFETCH if self.prefetch else 0)
 
     @property
+    def rom(self) -> bool:
+        return self.index == ROM_INDEX
+
+    @property
     def offset(self) -> int:
-        return r.BAR0 + self.index * 4
+        return r.ROM if self.rom else r.BAR0 + self.index * 4
+
+    @property
+    def control(self) -> int:
+        """The low bits that are no part of the address."""
+        return 0x7FF if self.rom else 0x3 if self.io else 0xF
 
 
 class ConfigSpace:
@@ -95,9 +109,18 @@ class ConfigSpace:
         self.allow(0x0D, 1, 0xFF)
         self.allow(r.INT_LINE, 1, 0xFF)
         for bar in self.bars:
-            size = 8 if bar.wide else 4
-            self._put(bar.offset, size, bar.flags)
-            self.allow(bar.offset, size, ~(bar.size - 1) & (1 << size * 8) - 1)
+            self._declare_bar(bar)
+
+    def _declare_bar(self, bar: Bar) -> None:
+        size = 8 if bar.wide else 4
+        self._put(bar.offset, size, bar.flags)
+        switch = r.ROM_ENABLE if bar.rom else 0
+        self.allow(bar.offset, size, ~(bar.size - 1) & (1 << size * 8) - 1 | switch)
+
+    def add_rom(self, size: int) -> None:
+        """Have a register for an option ROM of ``size`` bytes too; its index is ``ROM_INDEX``."""
+        self.bars += (Bar(ROM_INDEX, size),)
+        self._declare_bar(self.bars[-1])
 
     def _put(self, offset: int, size: int, value: int) -> None:
         self.cells[offset : offset + size] = value.to_bytes(size, "little")
@@ -160,7 +183,10 @@ class ConfigSpace:
         if not self.may("IO" if bar.io else "MEM"):
             return None
         size = 8 if bar.wide else 4
-        base = self.read(bar.offset, size) & ~(0x3 if bar.io else 0xF)
+        value = self.read(bar.offset, size)
+        if bar.rom and not value & r.ROM_ENABLE:
+            return None
+        base = value & ~bar.control
         top = 1 << 16 if bar.io else 1 << 52
         sizing = base == ~(bar.size - 1) & ((1 << size * 8) - 1)
         return None if base == 0 or sizing or base + bar.size > top else base

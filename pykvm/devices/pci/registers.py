@@ -52,7 +52,7 @@ CONFIG = RegisterMap(
         Register("BAR", 0x10, 4, count=6, stride=4),
         Register("SUBSYS_VENDOR", 0x2C, 2, Access.RO),
         Register("SUBSYS", 0x2E, 2, Access.RO),
-        Register("ROM", 0x30, 4),
+        Register("ROM", 0x30, 4, fields=(Field("EN", 0), Field("ADDR", 11, 21))),
         Register("CAP_PTR", 0x34, 1, Access.RO),
         Register("INT_LINE", 0x3C, 1),
         Register("INT_PIN", 0x3D, 1, Access.RO),
@@ -60,6 +60,7 @@ CONFIG = RegisterMap(
 )
 
 BAR0 = CONFIG["BAR"].offset
+ROM = CONFIG["ROM"].offset
 CAP_PTR = CONFIG["CAP_PTR"].offset
 INT_LINE = CONFIG["INT_LINE"].offset
 INT_PIN = CONFIG["INT_PIN"].offset
@@ -67,6 +68,7 @@ INT_PIN = CONFIG["INT_PIN"].offset
 BAR_IO = 0x1
 BAR_MEM64 = 0x4
 BAR_PREFETCH = 0x8
+ROM_ENABLE = 0x1
 
 CAP_MSI = 0x05
 CAP_MSIX = 0x11

@@ -6,6 +6,7 @@ from pykvm.bus import MMIO_SIZE, PIO_SIZE, Bus
 from pykvm.devices.pci.config import Bar, ConfigSpace, Identity
 from pykvm.devices.pci.host import HostBridge
 from pykvm.devices.pci.msi import Msi, Msix, MsixTable
+from pykvm.devices.pci.rom import OptionRom
 from pykvm.devices.reset import ResetControl
 from pykvm.devices.testdev import TestRegisters
 from pykvm.machine.board import Board
@@ -89,6 +90,61 @@ def test_configuration_state_round_trips(config):
     assert other.cells == config.cells
     with pytest.raises(ValueError, match="version 1"):
         other.restore({"version": 2, "cells": b""})
+
+
+# -- option ROMs ------------------------------------------------------------------------------
+
+ROM = 0x30
+
+
+@pytest.mark.parametrize(
+    ("size", "window"), [(1, 2048), (2048, 2048), (2049, 4096), (75264, 128 << 10)]
+)
+def test_an_option_rom_takes_a_power_of_two_and_ones_fill_it(size, window):
+    rom = OptionRom("card-rom", bytes(size))
+    assert rom.size == window
+    assert rom.read(size - 1, 1) == 0
+    if size < window:
+        assert rom.read(window - 1, 1) == 0xFF
+    rom.write(0, 4, 7)
+    assert rom.read(0, 1) == 0
+
+
+def test_an_option_rom_s_register_is_sized_by_writing_ones(config):
+    config.add_rom(128 << 10)
+    config.write(ROM, 4, 0xFFFF_F800)
+    assert config.read(ROM, 4) == 0xFFFE_0000
+    config.write(ROM, 4, 0xFFFF_FFFF)
+    assert config.read(ROM, 4) == 0xFFFE_0001
+    config.write(0x04, 2, 0x2)
+    assert config.address(config.bars[-1]) is None
+    config.reset()
+    assert config.read(ROM, 4) == 0
+
+
+def test_an_option_rom_answers_where_it_is_once_it_is_switched_on_twice(pc):
+    data = b"\x55\xaa" + bytes(range(2, 254))
+    pc.pci.plug(3, Function(), data)
+    pc.pci.assign()
+    base = pc.get(3, ROM)
+    assert base % 2048 == 0
+    assert base
+    assert pc.board.mmio.read(base, 4) == 0xFFFF_FFFF
+    pc.put(3, ROM, base | 1)
+    assert pc.board.mmio.read(base, 4) == 0x0302_AA55
+    pc.put(3, 0x04, 0, 2)  # memory space off
+    assert pc.board.mmio.read(base, 4) == 0xFFFF_FFFF
+    pc.put(3, 0x04, 2, 2)
+    pc.put(3, ROM, 0xF000_0001)
+    assert pc.board.mmio.read(base, 4) == 0xFFFF_FFFF
+    assert pc.board.mmio.read(0xF000_0004, 4) == 0x0706_0504
+
+
+@pytest.mark.parametrize("bar", [(6, 1024, {}), (6, 4096, {"io": True}), (6, 4096, {"wide": True})])
+def test_an_option_rom_has_32_bits_of_memory_and_2k_at_least(bar):
+    index, size, kind = bar
+    with pytest.raises(ValueError, match="BAR6"):
+        Bar(index, size, **kind)
 
 
 # -- the bridge -------------------------------------------------------------------------------

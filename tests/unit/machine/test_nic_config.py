@@ -16,3 +16,9 @@ def test_coalescing_is_off_unless_it_is_asked_for():
 def test_coalescing_is_on_or_off(text):
     with pytest.raises(UsageError, match="coalesce"):
         NicConfig.parse(text)
+
+
+def test_a_card_may_have_an_option_rom():
+    assert NicConfig.parse("e1000").rom is None
+    for model in ("e1000", "virtio-net"):
+        assert NicConfig.parse(f"{model},rom=/a/file").rom == "/a/file"
