@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 # What `pykvm bench` runs, shipped with the package.
-BENCH_GUESTS := exits.elf nic.elf virtio_nic.elf
+BENCH_GUESTS := exits.elf nic.elf virtio_nic.elf netstream.elf
 
 .DEFAULT_GOAL := help
 .PHONY: help run test build guest linux-guest linux-stock check fmt test-unit test-kvm bench \

@@ -31,24 +31,6 @@ static bool send(const u8 *frame, u16 length)
 static const u8 *receive(u16 *length) { return e1000_receive(&card, length); }
 static void release(void) { e1000_release(&card); }
 
-static u32 address_of(const char *key, u32 fallback)
-{
-    char text[20];
-    if (!cmdline_get(key, text, sizeof text))
-        return fallback;
-    u32 address = 0, part = 0;
-    for (const char *p = text;; p++) {
-        if (*p == '.' || !*p) {
-            address = address << 8 | part;
-            part = 0;
-            if (!*p)
-                return address;
-        } else {
-            part = part * 10 + (u32)(*p - '0');
-        }
-    }
-}
-
 static void echo(struct ip_host *host, u32 to, u16 port, u64 bytes)
 {
     static u8 sent[CHUNK], back[2048];
@@ -81,11 +63,11 @@ int main(void)
     patience = (u32)cmdline_u64("patience", 10000);
     struct nic nic = {.send = send, .receive = receive, .release = release};
     memcpy(nic.mac, card.mac, 6);
-    struct ip_host host = {.nic = &nic, .address = address_of("ip", 0x0A00020F),
-                           .gateway = address_of("gw", 0x0A000202)};
+    struct ip_host host = {.nic = &nic, .address = cmdline_ipv4("ip", 0x0A00020F),
+                           .gateway = cmdline_ipv4("gw", 0x0A000202)};
     if (!report(ip_resolve(&host, patience), "arp", "the gateway answers"))
         return report_summary();
-    u32 to = address_of("to", host.gateway);
+    u32 to = cmdline_ipv4("to", host.gateway);
     unsigned answered = 0;
     for (u16 i = 0; i < PINGS; i++)
         answered += ip_ping(&host, to, (u16)(i * 300), patience);

@@ -43,3 +43,22 @@ u64 cmdline_u64(const char *key, u64 fallback)
         value = value * 10 + (*p - '0');
     return value;
 }
+
+u32 cmdline_ipv4(const char *key, u32 fallback)
+{
+    char text[20];
+    u32 address = 0, part = 0;
+
+    if (!cmdline_get(key, text, sizeof(text)))
+        return fallback;
+    for (const char *p = text;; p++) {
+        if (*p && *p != '.') {
+            part = part * 10 + (u32)(*p - '0');
+            continue;
+        }
+        address = address << 8 | part;
+        part = 0;
+        if (!*p)
+            return address;
+    }
+}

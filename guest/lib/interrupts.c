@@ -61,6 +61,10 @@ void interrupt_dispatch(struct frame *frame)
 {
     if (ring3_is_exit(frame))
         ring3_resume(frame->rax);
+    if (ring3_waits(frame)) {
+        ring3_sleep(frame);
+        return;
+    }
     if (!handlers[frame->vector])
         die(frame);
     handlers[frame->vector](frame);

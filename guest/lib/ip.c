@@ -1,12 +1,13 @@
 #include "ip.h"
 
+#include "arp.h"
 #include "clock.h"
 #include "cpu.h"
 #include "inet.h"
 #include "string.h"
 
 enum { ETHER = 14, IP = 20, TCP = 20, MTU = 1500, RETRY_MS = 300 };
-enum { ARP_TYPE = 0x0806, IP_TYPE = 0x0800, ICMP = 1, TCP_PROTOCOL = 6 };
+enum { IP_TYPE = 0x0800, ICMP = 1, TCP_PROTOCOL = 6 };
 enum { FIN = 0x01, SYN = 0x02, RST = 0x04, PSH = 0x08, ACK = 0x10 };
 
 static u8 out[ETHER + MTU];
@@ -22,19 +23,10 @@ static bool emit(struct ip_host *host, u16 length)
 
 static void arp(struct ip_host *host, u16 operation, const u8 *mac, u32 address)
 {
-    u8 *p = out + ETHER;
-    memset(out, 0, 60);
-    memcpy(out, mac, 6);
-    memcpy(out + 6, host->nic->mac, 6);
-    put_be16(out + 12, ARP_TYPE);
-    memcpy(p, "\0\1\x08\0\6\4", 6);
-    put_be16(p + 6, operation);
-    memcpy(p + 8, host->nic->mac, 6);
-    put_be32(p + 14, host->address);
-    if (operation == 2)
-        memcpy(p + 18, mac, 6);
-    put_be32(p + 24, address);
-    emit(host, 42);
+    struct arp arp = {.operation = operation, .sender = host->address, .target = address};
+    memcpy(arp.mac, host->nic->mac, 6);
+    arp_write(out, &arp, mac);
+    emit(host, ARP_FRAME);
 }
 
 // Takes one frame, if there is one: ARP is handled here; an IPv4 packet to us of that protocol is
@@ -46,15 +38,13 @@ static const u8 *next_packet(struct ip_host *host, u8 protocol, u16 *size)
     if (!in)
         return NULL;
     const u8 *ip = in + ETHER;
-    if (length >= 42 && get_be16(in + 12) == ARP_TYPE) {
-        u32 sender = get_be32(ip + 14);
-        if (get_be16(ip + 6) == 2 && sender == host->gateway) {
-            memcpy(host->gateway_mac, ip + 8, 6);
+    struct arp heard;
+    if (arp_read(in, length, &heard)) {
+        if (heard.operation == ARP_REPLY && heard.sender == host->gateway) {
+            memcpy(host->gateway_mac, heard.mac, 6);
             host->resolved = true;
-        } else if (get_be16(ip + 6) == 1 && get_be32(ip + 24) == host->address) {
-            u8 mac[6];
-            memcpy(mac, ip + 8, 6);
-            arp(host, 2, mac, sender);
+        } else if (heard.operation == ARP_REQUEST && heard.target == host->address) {
+            arp(host, ARP_REPLY, heard.mac, heard.sender);
         }
     } else if (length >= ETHER + IP && get_be16(in + 12) == IP_TYPE && ip[0] == 0x45 &&
                ip[9] == protocol && get_be32(ip + 16) == host->address &&
@@ -68,12 +58,11 @@ static const u8 *next_packet(struct ip_host *host, u8 protocol, u16 *size)
 
 bool ip_resolve(struct ip_host *host, u32 ms)
 {
-    static const u8 everybody[6] = {255, 255, 255, 255, 255, 255};
     u64 end = deadline_ms(ms), again = 0;
     u16 size;
     while (!host->resolved && !deadline_passed(end)) {
         if (deadline_passed(again)) {
-            arp(host, 1, everybody, host->gateway);
+            arp(host, ARP_REQUEST, NULL, host->gateway);
             again = deadline_ms(RETRY_MS);
         }
         if (next_packet(host, 0, &size))

@@ -34,6 +34,13 @@ ring3_enter:
 ring3_exit:
     ud2
 
+/* Still CPL 3: void ring3_wait(counter = RDI, seen = RSI) */
+    .globl  ring3_wait, ring3_wait_trap
+ring3_wait:
+ring3_wait_trap:
+    ud2
+    ret
+
 /* CPL 0 again: void ring3_resume(result = RDI). Drops the exception frame. */
     .globl  ring3_resume
 ring3_resume:

@@ -48,6 +48,7 @@ static void start_rings(struct e1000 *card, u32 rctl)
         rx_ring[i] = (struct rx_descriptor){.address = (u64)rx_buffers[i]};
     }
     card->tx_next = card->tx_clean = card->rx_next = 0;
+    card->report = TX_RS;
     reg_write(card, TDBAL, (u32)(u64)tx_ring);
     reg_write(card, TDBAH, 0);
     reg_write(card, TDLEN, sizeof tx_ring);
@@ -103,6 +104,11 @@ bool e1000_done(unsigned n) { return status_of(&tx_ring[n].status) & DD; }
 unsigned e1000_room(struct e1000 *card)
 {
     clean(card);
+    return e1000_known_room(card);
+}
+
+unsigned e1000_known_room(const struct e1000 *card)
+{
     return (card->tx_clean + E1000_RING - card->tx_next - 1) % E1000_RING;
 }
 
@@ -117,14 +123,14 @@ void e1000_queue_context(struct e1000 *card, const struct e1000_context *c)
 {
     u64 low = c->ipcss | (u64)c->ipcso << 8 | (u64)c->ipcse << 16 | (u64)c->tucss << 32 |
               (u64)c->tucso << 40 | (u64)c->tucse << 48;
-    u64 high = c->paylen | (u64)(c->tucmd | TX_RS | DCMD_DEXT) << 24 | (u64)c->hdrlen << 40 |
+    u64 high = c->paylen | (u64)(c->tucmd | card->report | DCMD_DEXT) << 24 | (u64)c->hdrlen << 40 |
                (u64)c->mss << 48;
     queue_raw(card, low, high);
 }
 
 void e1000_queue_data(struct e1000 *card, const void *data, u32 length, u8 command, u8 popts)
 {
-    u64 high = length | 1u << 20 | (u64)(command | TX_RS | TX_IFCS | DCMD_DEXT) << 24 | (u64)popts << 40;
+    u64 high = length | 1u << 20 | (u64)(command | card->report | TX_IFCS | DCMD_DEXT) << 24 | (u64)popts << 40;
     queue_raw(card, (u64)data, high);
 }
 
@@ -145,7 +151,7 @@ void e1000_queue(struct e1000 *card, u16 length)
     d->length = length;
     d->cso = d->status = d->css = 0;
     d->special = 0;
-    d->command = TX_EOP | TX_IFCS | TX_RS;
+    d->command = (u8)(TX_EOP | TX_IFCS | card->report);
     card->tx_next = (card->tx_next + 1) % E1000_RING;
 }
 
@@ -176,6 +182,7 @@ void e1000_queue_tagged(struct e1000 *card, u16 length, u16 tag)
 void e1000_kick(struct e1000 *card)
 {
     __asm__ volatile("" : : : "memory"); // descriptors first; x86 keeps stores in order
+    card->kicks++;
     reg_write(card, TDT, card->tx_next);
 }
 
@@ -201,6 +208,8 @@ void e1000_release(struct e1000 *card)
     rx_ring[card->rx_next].status = 0;
     u32 given = card->rx_next;
     card->rx_next = (card->rx_next + 1) % E1000_RING;
-    if (given % 16 == 15) // a doorbell for sixteen
+    if (given % 16 == 15) { // a doorbell for sixteen
+        card->kicks++;
         reg_write(card, RDT, given);
+    }
 }

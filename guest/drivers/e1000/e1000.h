@@ -37,6 +37,8 @@ struct e1000 {
     u64 registers; // where BAR 0 is
     u8 mac[6];
     u32 tx_next, tx_clean, rx_next;
+    u8 report; // how a descriptor says that it is done: TX_RS, and TX_IDE where that may wait
+    u64 kicks; // writes of TDT and RDT
 };
 
 static inline u32 reg_read(const struct e1000 *card, u32 offset)
@@ -72,6 +74,7 @@ bool e1000_done(unsigned n); // whether descriptor n was written back
 
 // Free descriptors, and raw ones for who drives the offloads. A context holds for what follows it.
 unsigned e1000_room(struct e1000 *card);
+unsigned e1000_known_room(const struct e1000 *card); // without looking at what was sent
 void e1000_queue_context(struct e1000 *card, const struct e1000_context *context);
 void e1000_queue_data(struct e1000 *card, const void *data, u32 length, u8 command, u8 popts);
 u8 *e1000_tx_buffer(unsigned n); // the buffer that e1000_buffer() gives for descriptor n

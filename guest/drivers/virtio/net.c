@@ -129,15 +129,27 @@ struct net_header *net_header_of(const struct net *net, u8 *frame)
     return (struct net_header *)(frame - net->header);
 }
 
-void net_queue(struct net *net, unsigned pair, u8 *frame, u32 length)
+bool net_queue_with(struct net *net, unsigned pair, u8 *frame, u32 length, const struct piece *more, unsigned count)
 {
     struct net_side *tx = &net->tx[pair];
     u64 at = (u64)frame - net->header;
-    struct piece pieces[2] = {{at, net->header + length}, {(u64)frame, length}};
-    if (net->own_piece)
+    struct piece pieces[2 + NET_MORE] = {{at, net->header + length}};
+    unsigned n = 1;
+    if (net->own_piece) {
         pieces[0].length = net->header;
-    tx->free_count--; // the one that net_buffer() gave
-    queue_add(&tx->queue, pieces, net->own_piece ? 2 : 1, 0, tx->free[tx->free_count]);
+        pieces[n++] = (struct piece){(u64)frame, length};
+    }
+    for (unsigned i = 0; i < count && i < NET_MORE; i++)
+        pieces[n++] = more[i];
+    // The buffer is the one that net_buffer() gave.
+    bool added = queue_add(&tx->queue, pieces, n, 0, tx->free[tx->free_count - 1]);
+    tx->free_count = (u16)(tx->free_count - added);
+    return added;
+}
+
+void net_queue(struct net *net, unsigned pair, u8 *frame, u32 length)
+{
+    net_queue_with(net, pair, frame, length, NULL, 0);
 }
 
 void net_kick(struct net *net, unsigned pair) { queue_kick(&net->tx[pair].queue); }

@@ -32,7 +32,7 @@ struct net_header {
 enum { NET_NEEDS_CSUM = 1, NET_DATA_VALID = 2 };
 enum { NET_GSO_NONE = 0, NET_GSO_TCPV4 = 1, NET_GSO_TCPV6 = 4, NET_GSO_ECN = 0x80 };
 
-enum { NET_PAIRS = 4, NET_ENTRIES = 1024, NET_BUFFER = 2048, NET_PARTS = 48, NET_PIECES = 20 };
+enum { NET_PAIRS = 4, NET_ENTRIES = 1024, NET_BUFFER = 2048, NET_PARTS = 48, NET_PIECES = 20, NET_MORE = 4 };
 
 // What a device driver of this kit wants by default.
 #define NET_WANTED (F_RING | F_ANY_LAYOUT | NET_F_MAC | NET_F_STATUS | NET_F_CSUM | NET_F_HOST_TSO4 | \
@@ -86,6 +86,8 @@ u16 net_status(const struct net *net); // the status field; NET_LINK_UP where th
 u8 *net_buffer(struct net *net, unsigned pair);
 struct net_header *net_header_of(const struct net *net, u8 *frame);
 void net_queue(struct net *net, unsigned pair, u8 *frame, u32 length);
+// The same with up to NET_MORE pieces behind it that the caller keeps until it is sent. False: no room.
+bool net_queue_with(struct net *net, unsigned pair, u8 *frame, u32 length, const struct piece *more, unsigned count);
 void net_kick(struct net *net, unsigned pair);
 unsigned net_room(struct net *net, unsigned pair); // descriptors, after taking back what was sent
 bool net_sent(struct net *net, unsigned pair);     // everything

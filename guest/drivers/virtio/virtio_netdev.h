@@ -1,0 +1,8 @@
+// virtio-net as a stack drives it (lib/netdev.h): what Linux's driver does. A full ring sleeps until three
+// quarters of it are sent; otherwise nobody is told of what was sent.
+#pragma once
+#include "netdev.h"
+
+// Opens the first card that has the modern transport. The caller sets polled, batch, deliver, to and merges
+// (whether it wants TCP segments put together) before it.
+bool virtio_netdev(struct netdev *d);
