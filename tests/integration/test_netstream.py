@@ -166,7 +166,7 @@ def test_large_segments_are_received_whole(place):
 
 
 @pytest.mark.parametrize(
-    "nic, append",
+    ("nic", "append"),
     [("e1000", "dir=rx unit=big"), ("virtio-net", "stream=tcp dir=rx")],
 )
 def test_what_is_not_there_is_said_to_be_unsupported(place, nic, append):
@@ -176,9 +176,14 @@ def test_what_is_not_there_is_said_to_be_unsupported(place, nic, append):
         assert guest.process.returncode == 1
 
 
-@pytest.mark.parametrize("append, why", [("card=ne2k", "there is no such card="),
-                                         ("card=virtio-net", "no card: virtio-net"),
-                                         ("batch=0", "there is no such batch=")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("append", "why"),
+    [
+        ("card=ne2k", "there is no such card="),
+        ("card=virtio-net", "no card: virtio-net"),
+        ("batch=0", "there is no such batch="),
+    ],
+)
 def test_what_cannot_be_done_fails_with_its_reason(place, append, why):
     with Stream(place, "e1000,backend=null", append) as guest:
         assert guest.line() == f"FAIL: {why}"
@@ -303,7 +308,7 @@ class LossyWire:
 
 
 class LoseData:
-    """Eats some of the data segments as they go by, and the first copy of the last one and of FIN."""
+    """Eats some of the data segments, and the first copy of the last one and of FIN."""
 
     def __init__(self, *numbers):
         self._numbers, self._seen, self._last = set(numbers), 0, {PSH, FIN}
