@@ -18,7 +18,7 @@ def test_a_build_holds_the_guests_of_the_benches_and_the_types(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     built = {path.name for path in (tmp_path / "pykvm" / "guests").iterdir()}
-    assert built == {"exits.elf", "nic.elf", "virtio_nic.elf"}
+    assert built == {"exits.elf", "netstream.elf", "nic.elf", "virtio_nic.elf"}
     assert (tmp_path / "pykvm" / "machine" / "firmware" / "dsdt.aml").exists()
     assert (tmp_path / "pykvm" / "py.typed").exists()
     assert (tmp_path / "pykvm" / "_native.pyi").exists()
