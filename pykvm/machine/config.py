@@ -17,7 +17,7 @@ MAX_MEMORY = 1 << 40
 MAX_CPUS = 64
 MAX_NICS = 8
 NIC_MODELS: dict[str, tuple[str, ...]] = {
-    "e1000": ("backend", "mac", "pcap", "rom", "engine", "coalesce"),
+    "e1000": ("backend", "mac", "pcap", "rom", "engine", "coalesce", "tso"),
     "virtio-net": (
         "backend", "mac", "pcap", "rom", "engine", "transport", "queues", "packed", "mtu", "poll",
         "vhost",
@@ -25,6 +25,7 @@ NIC_MODELS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """The options that each model takes."""
 ENGINES = {"e1000": ("native", "vcpu", "python"), "virtio-net": ("native", "python")}
+SEGMENTERS = ("host", "card")
 TRANSPORTS = ("transitional", "legacy", "modern")
 MAX_QUEUES = 8
 MIN_MTU, MAX_MTU = 68, 65535
@@ -35,8 +36,9 @@ MAX_DISKS = 8
 class NicConfig:
     """One network card. ``mac`` None is one of pykvm's own; ``pcap`` is a file to record to,
     ``rom`` a file with its option ROM; ``engine`` is what moves its frames, None the fastest that
-    can; with ``coalesce`` it merges successive frames of one TCP flow on their way to the host. The
-    rest is for virtio-net:
+    can; with ``coalesce`` it merges successive frames of one TCP flow on their way to the host;
+    ``tso`` is who cuts large segments and sums them: the host where it can, or the card. The rest
+    is for virtio-net:
     ``queues`` pairs at most, ``packed`` rings offered, ``poll`` whether its threads look for work
     before they sleep, ``vhost`` whether the kernel's vhost-net works its rings: on, off or auto."""
 
@@ -47,6 +49,7 @@ class NicConfig:
     rom: str | None = None
     engine: str | None = None
     coalesce: bool = False
+    tso: str = "host"
     transport: str = "transitional"
     queues: int = 1
     packed: bool = False
@@ -78,6 +81,8 @@ def _nic_value(model: str, key: str, value: str) -> Any:
             return _mac(value)
         case "engine":
             return _one_of(key, value, ENGINES[model])
+        case "tso":
+            return _one_of(key, value, SEGMENTERS)
         case "transport":
             return _one_of(key, value, TRANSPORTS)
         case "packed" | "poll" | "coalesce":

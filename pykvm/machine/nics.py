@@ -48,6 +48,8 @@ def _plug_e1000(
 ) -> None:
     from pykvm.devices.e1000 import E1000
 
+    if nic.tso == "card":
+        backend.offloads = Offload.NONE
     _check_coalescing(nic, backend)
     slot = machine.pci.free_slot()
     card = E1000(
@@ -115,7 +117,8 @@ def _check_coalescing(nic: NicConfig, backend: NetBackend) -> None:
     able = backend.native_fd is not None and _SEGMENTED in backend.offloads
     if nic.coalesce and (nic.engine == "python" or not able):
         raise UsageError(
-            "--nic: coalesce=on needs the backend null or tap, no pcap, no engine=python"
+            "--nic: coalesce=on needs the backend null or tap, no pcap, no engine=python, "
+            "no tso=card"
         )
 
 

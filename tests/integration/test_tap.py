@@ -39,3 +39,11 @@ def test_every_frame_reaches_the_guest_once_in_order_and_unchanged(place, size):
         assert f"{frames} of {frames} frames, 0 lost, 0 corrupt, 0 repeated, 0 out of order" in (
             passed(process)
         )
+
+
+@pytest.mark.parametrize(("tso", "written"), [("host", 1), ("card", 44)])
+def test_a_large_segment_leaves_whole_or_cut_by_the_card(place, tso, written):
+    with Peer(place) as peer:
+        before = peer.given()
+        passed(start(place, "nic", f"{NIC},tso={tso}", "mode=tx kind=tx-tso frames=64 passes=1"))
+        assert peer.given() - before == 8 * written  # an eighth as many requests

@@ -60,9 +60,16 @@ class Peer:
 
     def taken(self):
         """Frames that pykvm has read from the TAP so far."""
+        return self._count(9)
+
+    def given(self):
+        """Frames that pykvm has written to the TAP so far; one that the kernel shall cut is one."""
+        return self._count(1)
+
+    def _count(self, column):
         self._counters.seek(0)
         line = next(line for line in self._counters if "tap0:" in line)
-        return int(line.split(":")[1].split()[9])
+        return int(line.split(":")[1].split()[column])
 
     def send(self, count, make, process, queue=QUEUE):
         """Frames ``make(number)``; the TAP's queue drops what it has no room for, so stay below."""

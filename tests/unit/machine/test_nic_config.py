@@ -22,3 +22,12 @@ def test_a_card_may_have_an_option_rom():
     assert NicConfig.parse("e1000").rom is None
     for model in ("e1000", "virtio-net"):
         assert NicConfig.parse(f"{model},rom=/a/file").rom == "/a/file"
+
+
+def test_the_host_cuts_segments_unless_the_card_is_told_to():
+    assert NicConfig.parse("e1000").tso == "host"
+    assert NicConfig.parse("e1000,tso=card").tso == "card"
+    with pytest.raises(UsageError, match="no tso 'nobody'; it takes host, card"):
+        NicConfig.parse("e1000,tso=nobody")
+    with pytest.raises(UsageError, match="tso=card"):
+        NicConfig.parse("virtio-net,tso=card")
