@@ -104,15 +104,17 @@ static bool touched(struct kvm_run *run, struct touch *touch)
 static struct pk_recent *remember(struct pk_vcpu *vcpu, const struct touch *touch)
 {
     struct pk_recent *recent = &vcpu->recent[vcpu->exits++ % PK_RECENT];
+    uint32_t reason = vcpu->run->exit_reason;
+    vcpu->reasons[reason < PK_REASONS ? reason : PK_REASONS - 1]++;
     if (touch) {
         *recent = (struct pk_recent){.address = touch->address,
                                      .value = touch->write ? load(touch->data, touch->size) : 0,
-                                     .reason = vcpu->run->exit_reason,
+                                     .reason = reason,
                                      .count = touch->count,
                                      .size = touch->size,
                                      .write = touch->write};
     } else {
-        *recent = (struct pk_recent){.reason = vcpu->run->exit_reason};
+        *recent = (struct pk_recent){.reason = reason};
     }
     return recent;
 }
@@ -130,6 +132,7 @@ static int enter(struct pk_vcpu *vcpu)
             vcpu->outside_ns += vcpu->entered_ns - vcpu->exited_ns;
     }
     int failed = ioctl(vcpu->fd, KVM_RUN, 0);
+    vcpu->runs++;
     if (vcpu->timed)
         vcpu->exited_ns = now_ns();
     if (!failed)
@@ -194,6 +197,7 @@ int pk_vcpu_complete(struct pk_vcpu *vcpu, uint64_t reply)
     uint8_t before = __atomic_exchange_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     int failed = ioctl(vcpu->fd, KVM_RUN, 0);
     int error = errno;
+    vcpu->runs++;
     if (!before) {
         /* A kick that came meanwhile is not lost: its signal made this call return, so the
          * caller asks whether to stop before it runs the guest again. */

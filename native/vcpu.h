@@ -21,6 +21,7 @@ enum {
 };
 
 #define PK_RECENT 16
+#define PK_REASONS 64
 
 struct pk_access {
     uint64_t offset;  /* in the range */
@@ -54,10 +55,12 @@ struct pk_vcpu {
     uint32_t reserved;
     uint64_t exits;      /* all of them */
     uint64_t native;     /* those answered here */
+    uint64_t runs;       /* returns of KVM_RUN: exits, kicks, instructions finished */
     uint64_t entered_ns; /* CLOCK_MONOTONIC around the last KVM_RUN, when timed */
     uint64_t exited_ns;
     uint64_t outside_ns; /* all the time between one KVM_RUN and the next, when timed */
     struct pk_recent recent[PK_RECENT]; /* exits % PK_RECENT is the next to overwrite */
+    uint64_t reasons[PK_REASONS]; /* exits by KVM_EXIT_..., the last for all above */
 };
 
 /* The calling thread is (or no longer is) the one that runs this vCPU. */

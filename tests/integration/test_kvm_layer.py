@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from pykvm.errors import HostError, KvmError
-from pykvm.kvm.abi import lib
+from pykvm.kvm.abi import EXIT_NAMES, lib
+from pykvm.kvm.stats import Counters, available
 from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vcpu import Vcpu
 from pykvm.kvm.vm import GSI_COUNT, Vm
@@ -220,6 +221,30 @@ def test_the_flight_recorder_keeps_the_last_exits(vm):
         (0x82, 1, 1),
     ]
     assert first[2].value == 0x99
+
+
+def test_exits_are_counted_by_reason_and_kvm_counts_as_many_returns(vm):
+    # out 0x80, al, three times; then a store to 0x80000, where no memory is, in DS
+    vcpu = real_mode(vm, bytes.fromhex("e680 e680 e680 b80080 8ed8 a20000 f4"))
+    with Counters(vcpu.fd) as kernel:
+        before = kernel.read()
+        for _ in range(4):
+            assert run(vcpu) == lib.PK_OTHER
+        vcpu.kick()
+        assert run(vcpu) == lib.PK_INTERRUPTED
+        after = kernel.read()
+    native = vcpu.native
+    counted = {EXIT_NAMES[n]: native.reasons[n] for n in range(lib.PK_REASONS) if native.reasons[n]}
+    assert counted == {"IO": 3, "MMIO": 1}
+    assert (native.exits, native.runs) == (4, 5)
+    assert after["fpu_reload"] - before["fpu_reload"] == 5
+    assert after["mmio_exits"] - before["mmio_exits"] == 1
+
+
+def test_a_vm_has_counters_of_its_own(vm):
+    assert available(vm.fd)
+    with Counters(vm.fd) as kernel:
+        assert kernel.read()["remote_tlb_flush"] >= 0
 
 
 def test_a_missing_kvm_is_a_host_error_with_its_cure():
