@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from pykvm.errors import HostError, PykvmError
 from pykvm.kvm.abi import ffi, lib
@@ -21,6 +22,7 @@ _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0x400454D0
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFTXQLEN = 0x8913, 0x8914, 0x8943
+_SIOCSIFADDR, _SIOCSIFNETMASK = 0x8916, 0x891C
 _IFF_UP = 0x1
 _PATIENCE = 5.0
 _TUN_F_CSUM_TSO = 0x1 | 0x2 | 0x4
@@ -58,13 +60,33 @@ def _set_flags(control: socket.socket, flags: int) -> None:
     fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", NAME.encode(), flags))
 
 
-def _read() -> int:
-    """Frames that whoever has opened the TAP has read so far."""
+class Traffic(NamedTuple):
+    """What has passed through the TAP so far, as the kernel counts it. A segment that the kernel
+    shall cut is one frame."""
+
+    sent: int  # frames that whoever has opened the TAP has written
+    sent_bytes: int
+    taken: int  # frames that it has read
+    taken_bytes: int
+    dropped: int  # frames that found the TAP's queue full, or nobody who reads
+
+
+def traffic() -> Traffic:
+    """The TAP's counters now. Raises PykvmError when there is no TAP."""
     for line in Path("/proc/thread-self/net/dev").read_text(encoding="ascii").splitlines():
         name, _, counts = line.partition(":")
         if name.strip() == NAME:
-            return int(counts.split()[9])
+            words = [int(word) for word in counts.split()]
+            return Traffic(words[1], words[0], words[9], words[8], words[11])
     raise PykvmError(f"{NAME} is gone")
+
+
+def set_address(address: str, netmask: str = "255.255.255.0") -> None:
+    """Give the host's side of the TAP an IPv4 address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        for request, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, netmask)):
+            packed = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(value))
+            fcntl.ioctl(control, request, struct.pack("16s16s8x", NAME.encode(), packed))
 
 
 def attach() -> int:
@@ -128,8 +150,8 @@ def fill(frame: bytes, count: int, header: VnetHeader = _PLAIN, *, fd: int = -1)
         wire.bind((NAME, 0))
         whole = header.pack() + frame
         # For a while after somebody has opened the TAP, the kernel drops everything.
-        before, deadline = _read(), time.monotonic() + _PATIENCE
-        while not (select.select([fd], [], [], 0)[0] if fd >= 0 else _read() > before):
+        before, deadline = traffic().taken, time.monotonic() + _PATIENCE
+        while not (select.select([fd], [], [], 0)[0] if fd >= 0 else traffic().taken > before):
             if time.monotonic() > deadline:
                 raise PykvmError("the TAP takes no frames")
             wire.send(whole)

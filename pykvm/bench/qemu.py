@@ -50,12 +50,16 @@ class Qemu:
     A context manager: the process is gone at its end, whatever happened.
     """
 
-    def __init__(self, image: str, append: str = "", extra: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, image: str, append: str = "", extra: tuple[str, ...] = (), *,
+        pass_fds: tuple[int, ...] = (),
+    ) -> None:  # fmt: skip
         self._process = subprocess.Popen(
             [*command(image, append), *extra],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
         )
 
     def __enter__(self) -> Qemu:
@@ -76,6 +80,16 @@ class Qemu:
         assert self._process.stdin is not None
         self._process.stdin.write(data)
         self._process.stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def output(self) -> int:
+        """Where the guest's serial output comes from, for those who do not iterate."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
 
     def user_seconds(self) -> float:
         """User CPU so far, without the time inside the guest."""

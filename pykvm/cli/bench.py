@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +65,19 @@ def add(commands: Any) -> None:
     )
     rx.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
     rx.set_defaults(command=run_rx)
-    for bench in (exits, start, boot, trace, tx, rx):
+    net = benches.add_parser("net", help="the same stream over e1000, virtio-net and QEMU's")
+    net.add_argument("--rounds", type=values.count, default=5, metavar="N", help="default 5")
+    net.add_argument("--stream", choices=("raw", "tcp", "linux"), help="one stream (default: four)")
+    net.add_argument("--dir", choices=("tx", "rx"), help="from the guest or to it (default tx)")
+    net.add_argument("--unit", choices=("mtu", "big"), help="what is sent at once (default big)")
+    net.add_argument(
+        "--seconds", type=values.count, default=3, metavar="S", help="a run (default 3)"
+    )
+    net.add_argument("--batch", type=values.count, metavar="N", help="frames to a doorbell")
+    net.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
+    net.add_argument("--html", metavar="FILE", help="write a page with tables and graphs, too")
+    net.set_defaults(command=run_net)
+    for bench in (exits, start, boot, trace, tx, rx, net):
         bench.add_argument("--json", action="store_true", help="JSON instead of a table")
 
 
@@ -113,6 +126,24 @@ def run_rx(args: argparse.Namespace) -> int:
 
     results = rx.measure(args.rounds, args.frames, card=CARDS[args.nic], with_qemu=not args.no_qemu)
     return _show(args, results, rx.as_dict, rx.text)
+
+
+def run_net(args: argparse.Namespace) -> int:
+    from pykvm.bench import net, net_html, net_table
+
+    if args.html:
+        net_html.check(args.html)  # better told now than when everything has run
+    results = net.measure(
+        net.chosen(args.stream, args.dir, args.unit, args.seconds, args.batch), args.rounds,
+        with_qemu=not args.no_qemu, sample=bool(args.html), say=_progress,
+    )  # fmt: skip
+    if args.html:
+        net_html.write(results, args.html)
+    return _show(args, results, net_table.as_dict, net_table.text)
+
+
+def _progress(line: str) -> None:
+    print(f"pykvm: {line}", file=sys.stderr, flush=True)
 
 
 def _show(

@@ -1,0 +1,152 @@
+"""``pykvm bench net``: the same stream over an e1000 and over virtio-net, and over QEMU's.
+
+    classic   the e1000 as emulation began: the vCPU that rings the doorbell sends, and the card
+              cuts large segments by itself
+    e1000     pykvm's, left to itself
+    virtio    pykvm's virtio-net
+    qemu-...  QEMU's two cards without vhost, where QEMU is installed
+
+Each runs the same guest image in a process of its own on the same TAP, and may use every processor.
+Every round measures all of them in turn, so that ratios are between neighbours in time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+from pykvm.bench import net_host, network, qemu
+from pykvm.bench.exits import tsc_khz
+from pykvm.bench.guest import find
+from pykvm.bench.net_checks import CountsDifferError, check
+from pykvm.bench.net_guests import CHILD, Guest, PykvmGuest, QemuGuest
+from pykvm.bench.net_run import Run, Stream, UnsupportedError, run
+from pykvm.errors import PykvmError
+
+IMAGE = "netstream.elf"
+DEFAULT = (
+    Stream("raw", "tx", "big"), Stream("raw", "tx", "mtu"), Stream("raw", "rx", "mtu"),
+    Stream("tcp", "tx", "big"),
+)  # fmt: skip
+LINUX = "linux: left out: no Linux guest of pykvm's streams yet"
+_FIRST_DATA = 4 << 20  # bytes of the TCP stream that finds out how long the others have to be
+_BACKEND = f"backend=tap:{network.NAME}"
+_NETDEV = f"tap,id=n0,ifname={network.NAME},script=no,downscript=no,vhost=off"
+
+
+def chosen(
+    kind: str | None, direction: str | None, unit: str | None, seconds: float, batch: int | None
+) -> list[Stream]:
+    """The streams of the command's options: one as soon as any of the first three is given."""
+    if kind is direction is unit is None:
+        return [replace(stream, seconds=seconds, batch=batch) for stream in DEFAULT]
+    kind, direction = kind or "raw", direction or "tx"
+    return [Stream(kind, direction, unit or "big", seconds, batch)]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """``nic`` is pykvm's option, ``device`` QEMU's; one of them. ``card`` is what the guest calls
+    it."""
+
+    name: str
+    title: str
+    card: str
+    nic: str | None = None
+    device: str | None = None
+    empties: bool = False
+    """QEMU's e1000 ends a request of so many whole segments with one without data."""
+
+    def start(self, image: str, append: str) -> Guest:
+        """Its guest, in a process of its own."""
+        if self.device is not None:
+            options = ("-netdev", _NETDEV, "-device", f"{self.device},netdev=n0")
+            return QemuGuest(image, append, options)
+        spec = {"image": image, "append": append, "nics": [self.nic], "timeout": 300}
+        return PykvmGuest(spec, CHILD)
+
+
+CLASSIC = Contestant("classic", "e1000 classic", "e1000", f"e1000,{_BACKEND},engine=vcpu,tso=card")
+E1000 = Contestant("e1000", "e1000", "e1000", f"e1000,{_BACKEND}")
+VIRTIO = Contestant("virtio", "virtio-net", "virtio-net", f"virtio-net,{_BACKEND}")
+QEMU_E1000 = Contestant("qemu-e1000", "QEMU e1000", "e1000", device="e1000", empties=True)
+QEMU_VIRTIO = Contestant("qemu-virtio", "QEMU virtio-net", "virtio-net", device="virtio-net-pci")
+OURS = (CLASSIC, E1000, VIRTIO)
+THEIRS = (QEMU_E1000, QEMU_VIRTIO)
+
+
+@dataclass
+class Results:
+    """``runs`` of each stream, by contestant, a run a round; ``notes`` say what is missing."""
+
+    streams: Sequence[Stream]
+    runs: dict[Stream, dict[str, list[Run]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    qemu_version: str | None = None
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def measure(
+    streams: Sequence[Stream], rounds: int, *, with_qemu: bool = True, sample: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Results:  # fmt: skip
+    """Run everything ``rounds`` times, interleaved, in a network of our own. Raises HostError, and
+    PykvmError when counts do not agree."""
+    results = Results([stream for stream in streams if stream.kind != "linux"])
+    if len(results.streams) < len(streams):
+        results.note(LINUX)
+    network.enter()
+    network.set_address(net_host.ADDRESS)
+    image, khz = find(IMAGE), tsc_khz()
+    contestants = list(OURS)
+    if with_qemu and qemu.path():
+        results.qemu_version = qemu.version()
+        contestants += THEIRS
+    for stream in results.streams:
+        rows: dict[str, list[Run]] = defaultdict(list)
+        lengths: dict[str, int] = {}
+        able = list(contestants)
+        for number in range(rounds):
+            for who in list(able):
+                say(f"{stream.name}: round {number + 1} of {rounds}, {who.title}")
+                try:
+                    if stream.kind == "tcp" and who.name not in lengths:
+                        lengths[who.name] = _length(who, image, stream, khz)
+                    rows[who.name].append(
+                        once(who, image, stream, khz, lengths.get(who.name, 0), sample=sample)
+                    )
+                except UnsupportedError as error:
+                    able.remove(who)
+                    results.note(f"{stream.name}, {who.title}: {error}")
+        results.runs[stream] = dict(rows)
+    return results
+
+
+def once(
+    who: Contestant, image: str, stream: Stream, khz: int, data: int = 0, *, sample: bool = False
+) -> Run:
+    """One run, checked. Raises PykvmError."""
+    try:
+        with ExitStack() as stack:
+            host = stack.enter_context(stream.host())
+            guest = stack.enter_context(who.start(image, stream.append(who.card, data)))
+            done = run(guest, stream, host, khz, data=data, empties=who.empties, sample=sample)
+        check(done)
+    except UnsupportedError:
+        raise
+    except CountsDifferError as error:
+        raise CountsDifferError(f"{stream.name}, {who.title}: {error}") from error
+    except PykvmError as error:
+        raise type(error)(f"{stream.name}, {who.title}: {error}") from error
+    return done
+
+
+def _length(who: Contestant, image: str, stream: Stream, khz: int) -> int:
+    """Bytes of TCP that take about as long as the stream shall."""
+    first = once(who, image, replace(stream, seconds=1), khz, _FIRST_DATA)
+    return max(int(_FIRST_DATA / first.seconds * stream.seconds) & ~7, _FIRST_DATA)

@@ -1,0 +1,95 @@
+"""Whether a run's counts agree: the guest's, the card's, the kernel's, the receiver's.
+
+A backend that drops frames, a guest that reports before they have arrived, counters of two
+kinds that differ: each makes a run worthless, and is told instead of averaged.
+"""
+
+from __future__ import annotations
+
+from pykvm.bench.counts import INJECTIONS, check_mmio, check_returns
+from pykvm.bench.net_run import Run
+from pykvm.errors import PykvmError
+
+_HEADERS = 54  # Ethernet, IPv4, TCP: what each further frame of a cut segment has, too
+_TICKS, _FEW, _AGAIN = 20, 40, 0.02  # the guest's timer, in Hz; what cannot be told apart
+
+
+class CountsDifferError(PykvmError):
+    """Two counts of the same thing are not the same."""
+
+
+def check(run: Run) -> None:
+    """Raises CountsDifferError, or PykvmError, unless everything agrees."""
+    for snapshot in (run.begin, *run.samples, run.end):
+        check_returns(snapshot)
+        check_mmio(snapshot)
+    _interrupts(run)
+    if run.stream.kind == "tcp":
+        _data(run)
+    elif run.stream.direction == "tx":
+        _sent(run)
+    else:
+        _received(run)
+
+
+def _interrupts(run: Run) -> None:
+    """KVM injected each interrupt that the guest took of the card, the guest's own timer's, and a
+    few that found their cause gone, or that KVM had to inject again after an exit."""
+    taken, injected = run.report.get("interrupts", 0), run.kernel.get(INJECTIONS)
+    if injected is None:
+        return
+    most = taken * (1 + _AGAIN) + (run.window + 1) * _TICKS + _FEW
+    if not taken <= injected <= most:
+        raise CountsDifferError(f"the guest took {taken} interrupts, KVM injected {injected}")
+
+
+def _sent(run: Run) -> None:
+    """Every frame was on the wire when the guest said so: whole, or as the card cut it."""
+    there = run.end.wire.sent - run.begin.wire.sent
+    cut = run.frames + (run.requests if run.empties and run.frames > run.requests else 0)
+    if there not in (run.requests, cut):
+        raise CountsDifferError(
+            f"the guest reported {run.requests} frames, {cut} when cut, and {there} had left the "
+            "card"
+        )
+    if run.seen.frames != there:
+        raise CountsDifferError(
+            f"{there} frames had left the card when the guest reported, {run.seen.frames} came"
+        )
+    data = run.end.wire.sent_bytes - run.begin.wire.sent_bytes
+    said = run.report["bytes"] + (there - run.requests) * _HEADERS
+    if data != said:
+        raise CountsDifferError(f"the guest reported {said} bytes, {data} had left the card")
+
+
+def _received(run: Run) -> None:
+    """Every frame that was sent came to the guest."""
+    sent, dropped = run.seen.frames, run.end.wire.dropped - run.begin.wire.dropped
+    if dropped:
+        raise CountsDifferError(f"the TAP lost {dropped} frames: it was sent more than it takes")
+    if run.report.get("lost"):
+        raise CountsDifferError(f"the guest missed {run.report['lost']} frames")
+    if run.requests != sent:
+        raise CountsDifferError(f"{sent} frames were sent, the guest had {run.requests}")
+    taken = run.end.wire.taken - run.begin.wire.taken
+    if taken < run.requests:
+        raise CountsDifferError(f"the guest had {run.requests} frames, the card took {taken}")
+
+
+def _data(run: Run) -> None:
+    """Every byte came to the other end, and was the right one, before the guest said so."""
+    seen = run.seen
+    if seen.data != run.data:
+        raise CountsDifferError(f"the guest sent {run.data} bytes, {seen.data} came")
+    if seen.right != run.data:
+        raise CountsDifferError(f"byte {seen.right} of the stream is not what was sent")
+    there = run.end.wire.sent - run.begin.wire.sent
+    if there < run.requests:
+        raise CountsDifferError(
+            f"the guest reported {run.requests} frames, and {there} had left the card"
+        )
+    left = run.end.wire.sent_bytes - run.begin.wire.sent_bytes
+    if left < run.report["bytes"]:
+        raise CountsDifferError(
+            f"the guest reported {run.report['bytes']} bytes, {left} had left the card"
+        )

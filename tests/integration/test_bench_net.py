@@ -1,0 +1,147 @@
+"""``pykvm bench net``: it measures, and it does not believe what is not so."""
+
+import json
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from pykvm.bench import net_host, network
+from pykvm.bench.guest import find
+from pykvm.bench.net import E1000, IMAGE, VIRTIO
+from pykvm.bench.net_checks import CountsDifferError, check
+from pykvm.bench.net_guests import PykvmGuest
+from pykvm.bench.net_run import Stream, UnsupportedError, run
+from pykvm.errors import PykvmError
+from tests.support.tap import PYKVM
+
+pytestmark = pytest.mark.tap
+
+ROOT = Path(__file__).parents[2]
+KHZ = 1_000_000
+TX = Stream("raw", "tx", "mtu", 1)
+
+
+def in_a_network(work):
+    """What ``work`` returns, called in a network of its own with the bench's TAP."""
+    made, failed = [], []
+
+    def visit():
+        try:
+            network.enter()
+            network.set_address(net_host.ADDRESS)
+            made.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=visit)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return made[0]
+
+
+def streamed(stream, start, data=0):
+    """A run, in a network of its own, checked; ``start`` makes the guest."""
+
+    def work():
+        with ExitStack() as stack:
+            host = stack.enter_context(stream.host())
+            done = run(stack.enter_context(start()), stream, host, KHZ, data=data, sample=True)
+        check(done)
+        return done
+
+    return in_a_network(work)
+
+
+def liar(kind, **spec):
+    """A guest of ``tests/support/bench_guests.py``."""
+    command = (sys.executable, "-m", "tests.support.bench_guests", kind)
+    return PykvmGuest(spec, command)
+
+
+def of_ours(who, stream, data=0):
+    return lambda: who.start(find(IMAGE), stream.append(who.card, data))
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("who", [E1000, VIRTIO], ids=lambda who: who.name)
+@pytest.mark.parametrize("direction", ["tx", "rx"])
+def test_every_frame_and_every_exit_is_accounted_for(who, direction):
+    stream = Stream("raw", direction, "mtu", 1)
+    done = streamed(stream, of_ours(who, stream))
+    assert done.frames == done.requests > 0
+    assert done.samples
+    # a kick returns, and is no exit
+    assert done.kernel["fpu_reload"] >= sum(done.reasons.values()) > 0
+    assert done.kernel["exits"] > 0
+    assert 0 < done.cpu_seconds < 2 * done.window + 1
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("who", [E1000, VIRTIO], ids=lambda who: who.name)
+def test_tcp_arrives_byte_for_byte(who):
+    stream = Stream("tcp", "tx", "big", 1)
+    done = streamed(stream, of_ours(who, stream, 1 << 20), 1 << 20)
+    assert done.seen.right == done.bytes == 1 << 20
+
+
+@pytest.mark.kvm
+def test_what_a_card_cannot_do_is_told_and_not_measured():
+    stream = Stream("raw", "rx", "big", 1)
+    with pytest.raises(UnsupportedError, match="e1000"):
+        streamed(stream, of_ours(E1000, stream))
+
+
+@pytest.mark.kvm
+def test_a_backend_that_drops_frames_voids_the_run():
+    nic = E1000.nic
+    spec = {"image": find(IMAGE), "append": TX.append("e1000", 0), "nics": [nic], "timeout": 60}
+    with pytest.raises(CountsDifferError, match="had left the card"):
+        streamed(TX, lambda: liar("drop", **spec))
+
+
+def test_a_guest_that_does_what_it_says_is_believed():
+    done = streamed(TX, lambda: liar("fake", count=1000))
+    assert (done.requests, done.seen.frames) == (1000, 1000)
+
+
+@pytest.mark.parametrize("late", [1, 500])
+def test_a_guest_that_reports_before_its_frames_have_arrived_voids_the_run(late):
+    with pytest.raises(CountsDifferError, match=f"and {1000 - late} had left the card"):
+        streamed(TX, lambda: liar("fake", count=1000, late=late))
+
+
+@pytest.mark.parametrize("off", [-1, 2])
+def test_counters_that_are_not_kvm_s_void_the_run(off):
+    with pytest.raises(PykvmError, match=f"KVM {100 + off}"):
+        streamed(TX, lambda: liar("fake", count=10, returns=off))
+
+
+@pytest.mark.kvm
+def test_a_guest_that_cannot_start_is_one_line():
+    with pytest.raises(PykvmError, match="no-such-image"):
+        streamed(TX, lambda: PykvmGuest({"image": "no-such-image", "append": "", "nics": [],
+                                         "timeout": 10}))  # fmt: skip
+
+
+@pytest.mark.kvm
+@pytest.mark.qemu
+def test_the_command_compares_with_qemu_by_the_same_counters(tmp_path):
+    page = tmp_path / "page.html"
+    done = subprocess.run(
+        [PYKVM, "bench", "net", "--rounds", "1", "--seconds", "1", "--unit", "mtu", "--json",
+         "--html", page],
+        check=False, capture_output=True, text=True, timeout=300, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (stream,) = json.loads(done.stdout)["streams"]
+    assert set(stream["runs"]) == {"classic", "e1000", "virtio", "qemu-e1000", "qemu-virtio"}
+    for figures in stream["figures"].values():
+        assert figures["exits_per_second"]["median"] > 0
+        assert figures["interrupts_per_second"]["median"] > 0
+    assert "Plotly.newPlot" in page.read_text()

@@ -1,0 +1,100 @@
+"""The tables: each row's arithmetic, what is missing, ratios round by round."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pykvm.bench import net_table
+from pykvm.bench.net import DEFAULT, Results, chosen
+from pykvm.bench.net_run import Stream
+from tests.unit.bench.runs import a_run
+
+STREAM = Stream("raw", "tx", "big")
+
+
+def results(**runs):
+    names = {name.replace("_", "-"): rows for name, rows in runs.items()}
+    return Results([STREAM], {STREAM: names}, ["a note"], "7.2")
+
+
+def of(run):
+    return {row.key: row.of(run) for row in net_table.ROWS}
+
+
+def test_every_row_is_what_it_says():
+    found = of(a_run(unit="big"))  # 100 requests of 64,294 bytes in 2 seconds
+    assert found == {
+        "throughput_mbps": pytest.approx(25.7176), "exits_per_second": 1000,
+        "user_exits_per_second": 400, "interrupts_per_second": 50, "segments_per_exit": 0.05,
+        "segments_per_interrupt": 1, "segments_per_second": 50, "segment_bytes": 64_294,
+        "cycles_per_segment": 40_000, "frames_per_second": 2200,
+        "cpu_us_per_frame": pytest.approx(1e6 / 4400),
+    }  # fmt: skip
+
+
+def test_throughput_of_tcp_is_its_data():
+    assert of(a_run("tcp"))["throughput_mbps"] == pytest.approx(5000 * 8 / 2 / 1e6)
+
+
+def test_what_nobody_counts_is_missing_and_not_zero():
+    run = a_run()
+    end = replace(run.end, kernel={})
+    found = of(replace(run, end=end, begin=replace(run.begin, kernel={})))
+    assert found["exits_per_second"] is None
+    assert found["segments_per_exit"] is None
+    assert found["throughput_mbps"] is not None
+
+
+def test_no_interrupts_are_none_to_divide_by():
+    run = a_run()
+    found = of(replace(run, report={**run.report, "interrupts": 0}))
+    assert (found["interrupts_per_second"], found["segments_per_interrupt"]) == (0, None)
+
+
+def test_cells_have_median_and_spread_and_ratios_are_between_neighbours():
+    slow, fast = [a_run(unit="big", seconds=s) for s in (2, 4, 8)], [a_run(unit="big")] * 3
+    header, rows = net_table.grid(results(classic=slow, virtio=fast), STREAM)
+    assert header[:4] == ["raw tx big", "e1000 classic", "virtio-net", "virtio/classic"]
+    cells = dict(zip(header, rows[0], strict=True))
+    assert cells["e1000 classic"] == "12.9 (6.43-25.7)"
+    assert cells["virtio/classic"] == "2x"
+    assert rows[0][-3:] == ["239", "5,230", "22x"]
+
+
+def test_a_contestant_that_cannot_is_left_out_and_its_ratios():
+    text = net_table.text(results(virtio=[a_run(unit="big")]))
+    assert "e1000 classic" not in text
+    assert "virtio/" not in text
+    assert "a note" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (0.01234, "0.0123"), (9.876, "9.88"), (23_804.4, "23,804"), (99.96, "100")],
+)
+def test_numbers_have_three_digits_or_all_before_the_point(value, shown):
+    assert net_table.short(value) == shown
+
+
+@pytest.mark.parametrize(("ratio", "shown"), [(22, "22x"), (1, "1x"), (0.125, "1/8"), (0, "0")])
+def test_ratios_are_shown_as_they_were_published(ratio, shown):
+    assert net_table.as_times(ratio) == shown
+
+
+def test_json_has_every_run_and_what_was_counted_in_it():
+    data = net_table.as_dict(results(virtio=[a_run(unit="big")], qemu_virtio=[a_run(unit="big")]))
+    data = json.loads(json.dumps(data))
+    (stream,) = data["streams"]
+    (run,) = stream["runs"]["virtio"]
+    assert run["causes"] == {"mmio": 600, "halt": 200, "irq": 100, "other": 1100}
+    assert run["user_exits"] == {"MMIO": 600, "IO": 200}
+    assert stream["ratios"]["virtio/QEMU's"]["throughput_mbps"]["median"] == 1
+    assert stream["figures"]["virtio"]["exits_per_second"]["samples"] == 1
+
+
+def test_options_choose_one_stream_and_none_the_usual_ones():
+    assert [s.name for s in chosen(None, None, None, 2, None)] == [s.name for s in DEFAULT]
+    assert {s.seconds for s in chosen(None, None, None, 2, None)} == {2}
+    assert chosen(None, "rx", None, 3, 16) == [Stream("raw", "rx", "big", 3, 16)]
+    assert chosen("tcp", None, "mtu", 3, None) == [Stream("tcp", "tx", "mtu", 3)]
