@@ -7,7 +7,8 @@ python=$(realpath "$1")
 top=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-tests="tests/unit/test_memory.py tests/unit/test_bus.py tests/integration/test_kvm_layer.py
+tests="tests/unit/test_memory.py tests/unit/test_bus.py tests/unit/bench/test_floor.py
+       tests/integration/test_kvm_layer.py
        tests/integration/test_sanitized_threads.py tests/contract/test_e1000_engines.py
        tests/contract/test_e1000_thread.py tests/contract/test_e1000_hostile.py
        tests/contract/test_e1000_coalesce.py tests/contract/test_virtio_rings.py

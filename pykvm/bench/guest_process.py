@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pykvm.bench.counts import Snapshot, now, sum_up
-from pykvm.bench.network import traffic
+from pykvm.bench.network import NAME, traffic
 from pykvm.errors import PykvmError
 from pykvm.interfaces import CharReceiver
 from pykvm.kvm.abi import EXIT_NAMES, lib
@@ -30,9 +30,10 @@ Build = Callable[..., Machine]
 
 
 class Counting:
-    """Reads all that is counted of one machine."""
+    """Reads all that is counted of one machine, and of the TAP that its card is on."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, tap: str) -> None:
+        self._tap = tap
         self._vcpus = [thread.vcpu.native for thread in machine.threads]
         self._kernel = [Counters(thread.vcpu.fd) for thread in machine.threads]
 
@@ -47,7 +48,7 @@ class Counting:
                 if count := int(vcpu.reasons[number]):
                     name = EXIT_NAMES.get(number, str(number))
                     reasons[name] = reasons.get(name, 0) + count
-        return Snapshot(now(), traffic(), kernel, (before, after), reasons)
+        return Snapshot(now(), traffic(self._tap), kernel, (before, after), reasons)
 
     def _returns(self) -> int:
         return sum(int(vcpu.runs) for vcpu in self._vcpus)
@@ -106,7 +107,7 @@ def serve(spec: dict[str, Any], build: Build = Machine) -> int:
         cpus=spec.get("cpus", 1), memory=spec.get("memory", 128 << 20),
     )  # fmt: skip
     with build(config, serial=serial) as machine:
-        counting = Counting(machine)
+        counting = Counting(machine, spec.get("tap", NAME))
         serial.look = lambda: counting.look().as_dict()
         threading.Thread(target=_listen, args=(machine, serial, counting), daemon=True).start()
         outcome = machine.run()

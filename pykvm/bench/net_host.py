@@ -58,12 +58,12 @@ class Sink:
     """Counts every frame that comes from the guest, and reads none: the kernel counts for a packet
     socket what it has no room for, too (packet(7), PACKET_STATISTICS)."""
 
-    def __init__(self) -> None:
+    def __init__(self, tap: str = network.NAME) -> None:
         self.seen = Seen()
         self._wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
         self._wire.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         self._wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
-        self._wire.bind((network.NAME, _ETH_P_ALL))
+        self._wire.bind((tap, _ETH_P_ALL))
 
     def __enter__(self) -> Sink:
         return self

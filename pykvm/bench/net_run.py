@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pykvm.bench import net_host
@@ -119,10 +120,12 @@ def parse(line: str) -> dict[str, int]:
 
 def run(
     guest: Guest, stream: Stream, host: Host, khz: int, *, data: int = 0, empties: bool = False,
-    sample: bool = False,
+    sample: bool = False, go: Callable[[], None] = lambda: None,
 ) -> Run:  # fmt: skip
-    """Run ``stream``; the guest has been started and is not READY yet. Raises PykvmError."""
+    """Run ``stream``; the guest has been started and is not READY yet. ``go`` is called when it is.
+    Raises PykvmError."""
     _line(guest, "READY", [])
+    go()
     cpu = cpu_seconds(guest)
     begin = guest.type()
     host.begin()

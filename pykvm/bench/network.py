@@ -20,7 +20,7 @@ NAME = "pykvm0"
 QUEUE = 20_000
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0x400454D0
-_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 0x0100
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFTXQLEN = 0x8913, 0x8914, 0x8943
 _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8916, 0x891C
 _IFF_UP = 0x1
@@ -37,27 +37,25 @@ def enter() -> None:
     if libc.unshare(_CLONE_NEWNET) != 0:
         error = os.strerror(ctypes.get_errno())
         raise HostError(f"cannot make a network namespace ({error}); run this bench as root")
-    fd = attach()
-    fcntl.ioctl(fd, _TUNSETPERSIST, 1)
-    os.close(fd)
-    # The kernel's own chatter on a new interface would be counted along.
-    quiet = Path(f"/proc/sys/net/ipv6/conf/{NAME}/disable_ipv6")
-    if quiet.exists():
-        quiet.write_text("1", encoding="ascii")
+    os.close(attach(keep=True))
+    quiet(NAME)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        name = NAME.encode()
-        fcntl.ioctl(control, _SIOCSIFTXQLEN, struct.pack("16si20x", name, QUEUE))
-        _set_flags(control, _flags(control) | _IFF_UP)
+        fcntl.ioctl(control, _SIOCSIFTXQLEN, struct.pack("16si20x", NAME.encode(), QUEUE))
+        bring_up(control, NAME)
 
 
-def _flags(control: socket.socket) -> int:
-    request = struct.pack("16sH22x", NAME.encode(), 0)
+def quiet(name: str) -> None:
+    """The kernel's own chatter on a new interface would be counted along."""
+    switch = Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
+    if switch.exists():
+        switch.write_text("1", encoding="ascii")
+
+
+def bring_up(control: socket.socket, name: str) -> None:
+    """Set IFF_UP, with any socket as ``control``."""
+    request = struct.pack("16sH22x", name.encode(), 0)
     flags: int = struct.unpack("16xH22x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[0]
-    return flags
-
-
-def _set_flags(control: socket.socket, flags: int) -> None:
-    fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", NAME.encode(), flags))
+    fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", name.encode(), flags | _IFF_UP))
 
 
 class Traffic(NamedTuple):
@@ -71,14 +69,14 @@ class Traffic(NamedTuple):
     dropped: int  # frames that found the TAP's queue full, or nobody who reads
 
 
-def traffic() -> Traffic:
+def traffic(tap: str = NAME) -> Traffic:
     """The TAP's counters now. Raises PykvmError when there is no TAP."""
     for line in Path("/proc/thread-self/net/dev").read_text(encoding="ascii").splitlines():
         name, _, counts = line.partition(":")
-        if name.strip() == NAME:
+        if name.strip() == tap:
             words = [int(word) for word in counts.split()]
             return Traffic(words[1], words[0], words[9], words[8], words[11])
-    raise PykvmError(f"{NAME} is gone")
+    raise PykvmError(f"{tap} is gone")
 
 
 def set_address(address: str, netmask: str = "255.255.255.0") -> None:
@@ -89,12 +87,15 @@ def set_address(address: str, netmask: str = "255.255.255.0") -> None:
             fcntl.ioctl(control, request, struct.pack("16s16s8x", NAME.encode(), packed))
 
 
-def attach() -> int:
-    """A descriptor of the TAP, with virtio-net headers; the caller closes it. Raises HostError."""
+def attach(name: str = NAME, *, queues: int = 1, keep: bool = False) -> int:
+    """A descriptor of the TAP, which it makes if there is none, with virtio-net headers; the caller
+    closes it. With ``keep`` the TAP stays. Raises HostError."""
+    kind = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR | (_IFF_MULTI_QUEUE if queues > 1 else 0)
     try:
         fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-        wanted = struct.pack("16sH22x", NAME.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR)
-        fcntl.ioctl(fd, _TUNSETIFF, wanted)
+        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), kind))
+        if keep:
+            fcntl.ioctl(fd, _TUNSETPERSIST, 1)
         return fd
     except OSError as error:
         raise HostError(f"cannot make a TAP: {error.strerror}; run this bench as root") from error

@@ -77,7 +77,13 @@ def add(commands: Any) -> None:
     net.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
     net.add_argument("--html", metavar="FILE", help="write a page with tables and graphs, too")
     net.set_defaults(command=run_net)
-    for bench in (exits, start, boot, trace, tx, rx, net):
+    scale = benches.add_parser("scale", help="more vCPUs and queues, more guests on one bridge")
+    scale.add_argument("--rounds", type=values.count, default=3, metavar="N", help="default 3")
+    scale.add_argument(
+        "--seconds", type=values.count, default=2, metavar="S", help="a run (default 2)"
+    )
+    scale.set_defaults(command=run_scale)
+    for bench in (exits, start, boot, trace, tx, rx, net, scale):
         bench.add_argument("--json", action="store_true", help="JSON instead of a table")
 
 
@@ -140,6 +146,13 @@ def run_net(args: argparse.Namespace) -> int:
     if args.html:
         net_html.write(results, args.html)
     return _show(args, results, net_table.as_dict, net_table.text)
+
+
+def run_scale(args: argparse.Namespace) -> int:
+    from pykvm.bench import scale
+
+    results = scale.measure(args.rounds, args.seconds, say=_progress)
+    return _show(args, results, scale.as_dict, scale.text)
 
 
 def _progress(line: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pykvm.bench import net_host, network
+from pykvm.bench import bridge, net_host, network, scale
 from pykvm.bench.guest import find
 from pykvm.bench.net import E1000, IMAGE, VIRTIO
 from pykvm.bench.net_checks import CountsDifferError, check
@@ -127,6 +127,19 @@ def test_a_guest_that_cannot_start_is_one_line():
     with pytest.raises(PykvmError, match="no-such-image"):
         streamed(TX, lambda: PykvmGuest({"image": "no-such-image", "append": "", "nics": [],
                                          "timeout": 10}))  # fmt: skip
+
+
+@pytest.mark.kvm
+def test_guests_on_a_bridge_stream_at_once_and_lose_nothing():
+    def work():
+        bridge.build()
+        for tap, queues in (("one", 1), ("two", 1), ("many", 2)):
+            bridge.add(tap, queues=queues)
+        return [scale.together(TX, KHZ, ["one", "two"]), scale.together(TX, KHZ, ["many"], 2)]
+
+    both, alone = in_a_network(work)
+    assert [len(both.runs), len(both.pss), len(alone.runs)] == [2, 2, 1]
+    assert all(run.frames > 0 for run in both.runs + alone.runs)
 
 
 @pytest.mark.kvm

@@ -1,0 +1,199 @@
+"""``pykvm bench scale``: what more of everything costs: vCPUs and queues, and guests on one bridge.
+
+    vCPUs     one guest with so many vCPUs and as many pairs of queues of its virtio-net, of which
+              it uses one each: what the others cost
+    guests    so many guests, each a process with a virtio-net on a TAP of its own, all of which
+              send at once to the bridge that they are ports of
+
+Memory is a process's proportional set size (proc(5), smaps_rollup) when its guest is ready: what it
+shares with the others is divided among them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pykvm.bench import bridge, network
+from pykvm.bench.counts import EXITS
+from pykvm.bench.exits import tsc_khz
+from pykvm.bench.figures import Figure, ratios, table
+from pykvm.bench.guest import find
+from pykvm.bench.net import IMAGE
+from pykvm.bench.net_checks import check
+from pykvm.bench.net_guests import PykvmGuest
+from pykvm.bench.net_host import Sink
+from pykvm.bench.net_run import Run, Stream, run
+from pykvm.bench.net_table import as_times, cell
+
+VCPUS, GUESTS = (1, 2, 4), (1, 2, 4, 8)
+_GUEST_MAC = "52:54:00:12:35:{:02x}"
+_PATIENCE = 120.0
+
+
+@dataclass
+class Together:
+    """What guests that ran at once made of it; ``pss`` in bytes and ``ready`` in seconds from the
+    start of its process, of each."""
+
+    runs: list[Run] = field(default_factory=list)
+    pss: list[int] = field(default_factory=list)
+    ready: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Column:
+    """``of`` everything that ran at once."""
+
+    key: str
+    title: str
+    of: Callable[[Together], float]
+    grows: bool = False  # to be compared with that of one
+
+
+COLUMNS = (
+    Column("total_mbps", "all together (Mbit/s)",
+           lambda t: sum(r.bytes * 8 / r.seconds / 1e6 for r in t.runs), grows=True),
+    Column("least_mbps", "the slowest (Mbit/s)",
+           lambda t: min(r.bytes * 8 / r.seconds / 1e6 for r in t.runs)),
+    Column("cpu_us_per_frame", "CPU time per frame (us)",
+           lambda t: sum(r.cpu_seconds for r in t.runs) / sum(r.frames for r in t.runs) * 1e6,
+           grows=True),
+    Column("exits_per_1000_frames", "exits per 1000 frames",
+           lambda t: 1000 * sum(r.kernel.get(EXITS, 0) for r in t.runs)
+           / sum(r.frames for r in t.runs)),
+    Column("pss_mib", "memory of each (MiB)", lambda t: sum(t.pss) / len(t.pss) / (1 << 20)),
+    Column("ready_ms", "ready after (ms)", lambda t: max(t.ready) * 1000),
+)  # fmt: skip
+
+Results = dict[str, dict[int, list[Together]]]
+"""``vcpus`` and ``guests``: how many -> a value for each round."""
+
+
+def measure(
+    rounds: int, seconds: float, *, say: Callable[[str], None] = lambda line: None
+) -> Results:
+    """Run everything ``rounds`` times, interleaved, in a network of our own. Raises HostError, and
+    PykvmError when counts do not agree."""
+    network.enter()
+    plain = [f"pykvm-g{n}" for n in range(max(GUESTS))]
+    several = "pykvm-mq"
+    bridge.build()
+    for tap in plain:
+        bridge.add(tap)
+    bridge.add(several, queues=max(VCPUS))
+    khz = tsc_khz()
+    stream = Stream("raw", "tx", "mtu", seconds)
+    results: Results = {"vcpus": {n: [] for n in VCPUS}, "guests": {n: [] for n in GUESTS}}
+    for number in range(rounds):
+        for vcpus in VCPUS:
+            say(f"round {number + 1} of {rounds}: {vcpus} vCPUs")
+            tap = plain[0] if vcpus == 1 else several
+            results["vcpus"][vcpus].append(together(stream, khz, [tap], vcpus))
+        for guests in GUESTS:
+            say(f"round {number + 1} of {rounds}: {guests} guests")
+            results["guests"][guests].append(together(stream, khz, plain[:guests]))
+    return results
+
+
+def together(stream: Stream, khz: int, taps: list[str], vcpus: int = 1) -> Together:
+    """A guest on each of ``taps``; all are told to start when all are ready. Raises PykvmError."""
+    done = Together()
+    lock, barrier = threading.Lock(), threading.Barrier(len(taps))
+    failed: list[BaseException] = []
+
+    def one(number: int, tap: str) -> None:
+        try:
+            result = _run(stream, khz, tap, vcpus, _GUEST_MAC.format(number), ready)
+            check(result)
+            with lock:
+                done.runs.append(result)
+        except BaseException as error:
+            failed.append(error)
+            barrier.abort()
+
+    def ready(pid: int, since: float) -> None:
+        with lock:
+            done.ready.append(time.monotonic() - since)
+            done.pss.append(pss(pid))
+        barrier.wait(_PATIENCE)
+
+    threads = [threading.Thread(target=one, args=pair) for pair in enumerate(taps)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]  # the reason why the others were not awaited
+    return done
+
+
+def _run(
+    stream: Stream, khz: int, tap: str, vcpus: int, mac: str, ready: Callable[[int, float], None]
+) -> Run:
+    nic = f"virtio-net,backend=tap:{tap},mac={mac},queues={vcpus}"
+    spec: dict[str, Any] = {
+        "image": find(IMAGE), "append": stream.append("virtio-net", 0), "nics": [nic],
+        "timeout": 300, "cpus": vcpus, "tap": tap,
+    }  # fmt: skip
+    with ExitStack() as stack:
+        host = stack.enter_context(Sink(tap))
+        since = time.monotonic()
+        guest = stack.enter_context(PykvmGuest(spec))
+        return run(guest, stream, host, khz, go=partial(ready, guest.pid, since))
+
+
+def pss(pid: int) -> int:
+    """Bytes of a process's memory, what it shares divided by who shares it."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    raise ValueError("no Pss")
+
+
+def growth(by_count: dict[int, list[Together]], count: int, column: Column) -> Figure:
+    """The column's value by that of one vCPU or guest, round by round."""
+    return ratios(map(column.of, by_count[count]), map(column.of, by_count[1]))
+
+
+def text(results: Results) -> str:
+    """The tables for people."""
+    parts = []
+    for what, title in (("vcpus", "vCPUs and pairs of queues"), ("guests", "guests at once")):
+        rows = []
+        for count, found in results[what].items():
+            row = [str(count)]
+            for column in COLUMNS:
+                row.append(cell(Figure.of(map(column.of, found))))
+                if column.grows:
+                    row.append(as_times(growth(results[what], count, column).median))
+            rows.append(row)
+        header = [title]
+        for column in COLUMNS:
+            header += [column.title, "of one's"] if column.grows else [column.title]
+        parts.append(table(header, rows))
+    return "\n\n".join(parts) + (
+        "\n\nmedian (lowest-highest) of the rounds; 1514-byte frames by virtio-net to a bridge; a "
+        "guest uses one vCPU and one pair of queues, the others are idle; "
+        "memory is the proportional set size of a guest's process.\n"
+    )
+
+
+def as_dict(results: Results) -> dict[str, Any]:
+    """The ``--json`` form, version 1."""
+    rows = [
+        {
+            "what": what, "count": count,
+            **{c.key: Figure.of(map(c.of, found)).as_dict() for c in COLUMNS},
+            "of_one": {c.key: growth(by_count, count, c).as_dict() for c in COLUMNS if c.grows},
+        }
+        for what, by_count in results.items()
+        for count, found in by_count.items()
+    ]  # fmt: skip
+    return {"version": 1, "bench": "scale", "rows": rows}
