@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pykvm.bench import net_host, network, qemu
 from pykvm.bench.exits import tsc_khz
@@ -30,20 +31,17 @@ DEFAULT = (
     Stream("raw", "tx", "big"), Stream("raw", "tx", "mtu"), Stream("raw", "rx", "mtu"),
     Stream("tcp", "tx", "big"),
 )  # fmt: skip
-LINUX = "linux: left out: no Linux guest of pykvm's streams yet"
+LINUX = "linux: left out: it takes a KVM that runs a Linux guest's programs, and a kernel with one"
 _FIRST_DATA = 4 << 20  # bytes of the TCP stream that finds out how long the others have to be
 _BACKEND = f"backend=tap:{network.NAME}"
 _NETDEV = f"tap,id=n0,ifname={network.NAME},script=no,downscript=no,vhost=off"
 
 
-def chosen(
-    kind: str | None, direction: str | None, unit: str | None, seconds: float, batch: int | None
-) -> list[Stream]:
+def chosen(kind: str | None, direction: str | None, unit: str | None, **more: Any) -> list[Stream]:
     """The streams of the command's options: one as soon as any of the first three is given."""
     if kind is direction is unit is None:
-        return [replace(stream, seconds=seconds, batch=batch) for stream in DEFAULT]
-    kind, direction = kind or "raw", direction or "tx"
-    return [Stream(kind, direction, unit or "big", seconds, batch)]
+        return [replace(stream, **more) for stream in DEFAULT]
+    return [Stream(kind or "raw", direction or "tx", unit or "big", **more)]
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,6 @@ THEIRS = (QEMU_E1000, QEMU_VIRTIO)
 class Results:
     """``runs`` of each stream, by contestant, a run a round; ``notes`` say what is missing."""
 
-    streams: Sequence[Stream]
     runs: dict[Stream, dict[str, list[Run]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     qemu_version: str | None = None
@@ -97,9 +94,7 @@ def measure(
 ) -> Results:  # fmt: skip
     """Run everything ``rounds`` times, interleaved, in a network of our own. Raises HostError, and
     PykvmError when counts do not agree."""
-    results = Results([stream for stream in streams if stream.kind != "linux"])
-    if len(results.streams) < len(streams):
-        results.note(LINUX)
+    results = Results()
     network.enter()
     network.set_address(net_host.ADDRESS)
     image, khz = find(IMAGE), tsc_khz()
@@ -107,7 +102,10 @@ def measure(
     if with_qemu and qemu.path():
         results.qemu_version = qemu.version()
         contestants += THEIRS
-    for stream in results.streams:
+    for stream in streams:
+        if stream.kind == "linux":
+            results.note(LINUX)
+            continue
         rows: dict[str, list[Run]] = defaultdict(list)
         lengths: dict[str, int] = {}
         able = list(contestants)
@@ -123,7 +121,8 @@ def measure(
                 except UnsupportedError as error:
                     able.remove(who)
                     results.note(f"{stream.name}, {who.title}: {error}")
-        results.runs[stream] = dict(rows)
+        if rows:
+            results.runs[stream] = dict(rows)
     return results
 
 

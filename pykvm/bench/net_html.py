@@ -51,7 +51,7 @@ def page(results: Results) -> str:
     from plotly.offline import get_plotlyjs
 
     parts = [f"<script>{get_plotlyjs()}</script>", "<h1>pykvm bench net</h1>"]
-    for stream in results.streams:
+    for stream in results.runs:
         parts += [f"<h2>{escape(stream.name)}</h2>", _table(*net_table.grid(results, stream))]
         parts += [_figure(each) for each in graphs(results.runs[stream])]
     parts += [f"<p>{escape(note)}</p>" for note in net_table.notes(results)]

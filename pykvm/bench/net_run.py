@@ -22,13 +22,16 @@ class UnsupportedError(PykvmError):
 
 @dataclass(frozen=True)
 class Stream:
-    """``kind`` is raw or tcp; ``direction`` tx (from the guest) or rx; ``unit`` mtu or big."""
+    """``kind`` is raw or tcp; ``direction`` tx (from the guest) or rx; ``unit`` mtu or big;
+    ``batch`` None is a doorbell for each; the guest's ``driver`` linux sleeps and is interrupted,
+    poll looks."""
 
     kind: str
     direction: str
     unit: str
     seconds: float = 3.0
     batch: int | None = None
+    driver: str = "linux"
 
     @property
     def name(self) -> str:
@@ -37,7 +40,7 @@ class Stream:
     def append(self, card: str, data: int) -> str:
         """The guest's command line (guest/bench/netstream.c); ``data`` is how many bytes of TCP."""
         words = [f"card={card}", f"stream={self.kind}", f"dir={self.direction}"]
-        words += [f"unit={self.unit}", "driver=linux"]
+        words += [f"unit={self.unit}", f"driver={self.driver}"]
         words += [f"batch={self.batch}"] if self.batch else []
         if self.kind == "tcp":
             words += [f"ip={net_host.GUEST}", f"peer={net_host.ADDRESS}"]

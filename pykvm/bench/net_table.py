@@ -127,17 +127,17 @@ def grid(results: Results, stream: Stream) -> tuple[list[str], list[list[str]]]:
 
 def notes(results: Results) -> list[str]:
     """What is to be said below the tables."""
-    return [
+    how = [
         "median (lowest-highest) of the rounds, ratios round by round; exits and interrupts as KVM "
-        f"and the guest count them, for both; {qemu.named(results.qemu_version)}.",
-        *results.notes,
+        f"and the guest count them, for both; {qemu.named(results.qemu_version)}."
     ]
+    return (how if results.runs else []) + results.notes
 
 
 def text(results: Results) -> str:
     """The tables for people."""
     parts = []
-    for stream in results.streams:
+    for stream in results.runs:
         header, rows = grid(results, stream)
         # What was measured, then how it compares: together they are wider than a terminal.
         cut = 1 + sum(1 for who in (*OURS, *THEIRS) if results.runs[stream].get(who.name))
@@ -149,8 +149,7 @@ def text(results: Results) -> str:
 def as_dict(results: Results) -> dict[str, Any]:
     """The ``--json`` form, version 1."""
     streams = []
-    for stream in results.streams:
-        runs = results.runs[stream]
+    for stream, runs in results.runs.items():
         figures = {
             name: {
                 row.key: Figure.of(found).as_dict() for row in ROWS if (found := values(rows, row))

@@ -74,6 +74,10 @@ def add(commands: Any) -> None:
         "--seconds", type=values.count, default=3, metavar="S", help="a run (default 3)"
     )
     net.add_argument("--batch", type=values.count, metavar="N", help="frames to a doorbell")
+    net.add_argument(
+        "--driver", choices=("linux", "poll"), default="linux",
+        help="the guest's: linux sleeps and is interrupted (default), poll looks",
+    )  # fmt: skip
     net.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
     net.add_argument("--html", metavar="FILE", help="write a page with tables and graphs, too")
     net.set_defaults(command=run_net)
@@ -140,8 +144,11 @@ def run_net(args: argparse.Namespace) -> int:
     if args.html:
         net_html.check(args.html)  # better told now than when everything has run
     results = net.measure(
-        net.chosen(args.stream, args.dir, args.unit, args.seconds, args.batch), args.rounds,
-        with_qemu=not args.no_qemu, sample=bool(args.html), say=_progress,
+        net.chosen(
+            args.stream, args.dir, args.unit, seconds=args.seconds, batch=args.batch,
+            driver=args.driver,
+        ),
+        args.rounds, with_qemu=not args.no_qemu, sample=bool(args.html), say=_progress,
     )  # fmt: skip
     if args.html:
         net_html.write(results, args.html)

@@ -31,7 +31,7 @@ def test_rates_are_those_between_one_sample_and_the_next():
 @PLOTLY
 def test_the_page_has_tables_and_graphs_and_loads_nothing():
     runs = {"classic": [a_sampled_run()], "virtio": [a_sampled_run()]}
-    page = net_html.page(Results([STREAM], {STREAM: runs}, ["<note>"]))
+    page = net_html.page(Results({STREAM: runs}, ["<note>"]))
     head = page[: page.index("<script>")] + page[page.rindex("</script>") :]
     assert not re.search(r'(?:src|href)="', head)
     assert not re.search(r"<script[^>]+src=", page)

@@ -15,7 +15,7 @@ STREAM = Stream("raw", "tx", "big")
 
 def results(**runs):
     names = {name.replace("_", "-"): rows for name, rows in runs.items()}
-    return Results([STREAM], {STREAM: names}, ["a note"], "7.2")
+    return Results({STREAM: names}, ["a note"], "7.2")
 
 
 def of(run):
@@ -94,7 +94,12 @@ def test_json_has_every_run_and_what_was_counted_in_it():
 
 
 def test_options_choose_one_stream_and_none_the_usual_ones():
-    assert [s.name for s in chosen(None, None, None, 2, None)] == [s.name for s in DEFAULT]
-    assert {s.seconds for s in chosen(None, None, None, 2, None)} == {2}
-    assert chosen(None, "rx", None, 3, 16) == [Stream("raw", "rx", "big", 3, 16)]
-    assert chosen("tcp", None, "mtu", 3, None) == [Stream("tcp", "tx", "mtu", 3)]
+    usual = chosen(None, None, None, seconds=2, batch=None)
+    assert [s.name for s in usual] == [s.name for s in DEFAULT]
+    assert {s.seconds for s in usual} == {2}
+    assert chosen(None, "rx", None, batch=16) == [Stream("raw", "rx", "big", batch=16)]
+    assert chosen("tcp", None, "mtu", driver="poll") == [Stream("tcp", "tx", "mtu", driver="poll")]
+
+
+def test_nothing_measured_is_told_without_a_table():
+    assert net_table.text(Results(notes=["left out: no time"])) == "left out: no time\n"
