@@ -256,6 +256,8 @@ static bool receive_turn(struct pk_e1000 *card, uint64_t now)
     pk_e1000_acquire(card);
     card->retry = 0;
     bool more = pk_e1000_take(card, TURN);
+    if (more && !card->inline_tx && card->streak++ == STREAK)
+        collect(card, true); /* RDT, for a guest that only receives */
     pk_e1000_release(card);
     return more;
 }
