@@ -11,6 +11,7 @@ ended. When stdin ends, so does the guest.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -130,7 +131,9 @@ def _listen(machine: Machine, serial: Serial, counting: Counting) -> None:
 
 
 def main() -> int:
-    """The command. What the host cannot do is told as one line, for the parent to raise."""
+    """The command. What the host cannot do is told as one line, for the parent to raise. Ctrl-C is
+    the parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return serve(json.loads(sys.argv[1]))
     except PykvmError as error:

@@ -83,9 +83,13 @@ def values(runs: list[Run], row: Row) -> list[float]:
 
 
 def short(value: float) -> str:
-    """Three digits or so: ``0.0123``, ``4.56``, ``1,234``."""
+    """Three digits or so: ``0.0123``, ``4.56``, ``1,234``, ``15.6M``."""
     if value == 0:
         return "0"
+    if abs(value) >= 999_500:
+        return f"{value / 1e6:.3g}M"
+    if abs(value) >= 99_950:
+        return f"{value / 1e3:.0f}k"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

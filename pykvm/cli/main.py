@@ -69,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PykvmError as error:
         _complain(f"pykvm: {error}")
         return error.exit_status
+    except KeyboardInterrupt:
+        return 130  # a measurement; a guest is stopped by its own handler
     except BrokenPipeError:
         return 0  # whoever read our output has seen enough
 

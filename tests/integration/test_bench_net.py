@@ -1,9 +1,12 @@
 """``pykvm bench net``: it measures, and it does not believe what is not so."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from pykvm.bench import bridge, net_host, network, scale
 from pykvm.bench.guest import find
 from pykvm.bench.net import E1000, IMAGE, VIRTIO
 from pykvm.bench.net_checks import CountsDifferError, check
-from pykvm.bench.net_guests import PykvmGuest
+from pykvm.bench.net_guests import CHILD, PykvmGuest
 from pykvm.bench.net_run import Stream, UnsupportedError, run
 from pykvm.errors import PykvmError
 from tests.support.tap import PYKVM
@@ -158,3 +161,37 @@ def test_the_command_compares_with_qemu_by_the_same_counters(tmp_path):
         assert figures["exits_per_second"]["median"] > 0
         assert figures["interrupts_per_second"]["median"] > 0
     assert "Plotly.newPlot" in page.read_text()
+
+
+@pytest.mark.kvm
+def test_ctrl_c_ends_the_bench_and_its_guests_without_a_traceback():
+    with subprocess.Popen(
+        [PYKVM, "bench", "net", "--rounds", "1", "--seconds", "60", "--unit", "mtu"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        said = process.stderr.readline()
+        assert "round 1 of 1" in said
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not children.read_text().strip():
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in said
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)  # nobody is left
+
+
+@pytest.mark.kvm
+def test_a_guest_s_process_ends_when_nobody_speaks_to_it_any_more():
+    spec = {"image": find(IMAGE), "append": TX.append("e1000", 0), "nics": [E1000.nic],
+            "timeout": 60}  # fmt: skip
+
+    def work():
+        with subprocess.Popen(
+            [*CHILD, json.dumps(spec)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert json.loads(process.stdout.readline())["line"] == "READY"
+            return process.communicate(timeout=30)[0]
+
+    assert json.loads(in_a_network(work).splitlines()[-1])["end"] == "the bench has ended"

@@ -71,9 +71,19 @@ def test_a_contestant_that_cannot_is_left_out_and_its_ratios():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0, "0"), (0.01234, "0.0123"), (9.876, "9.88"), (23_804.4, "23,804"), (99.96, "100")],
+    [
+        (0, "0"),
+        (0.01234, "0.0123"),
+        (9.876, "9.88"),
+        (23_804.4, "23,804"),
+        (99.96, "100"),
+        (123_456, "123k"),
+        (999_499, "999k"),
+        (15_007_608, "15M"),
+        (1_089_684, "1.09M"),
+    ],
 )
-def test_numbers_have_three_digits_or_all_before_the_point(value, shown):
+def test_numbers_have_about_three_digits(value, shown):
     assert net_table.short(value) == shown
 
 
