@@ -105,7 +105,7 @@ def serve(spec: dict[str, Any], build: Build = Machine) -> int:
     nics = tuple(NicConfig.parse(text) for text in spec["nics"])
     config = Config(
         image=spec["image"], append=spec["append"], nics=nics, timeout=spec["timeout"],
-        cpus=spec.get("cpus", 1), memory=spec.get("memory", 128 << 20),
+        initrd=spec.get("initrd"), cpus=spec.get("cpus", 1), memory=spec.get("memory", 128 << 20),
     )  # fmt: skip
     with build(config, serial=serial) as machine:
         counting = Counting(machine, spec.get("tap", NAME))

@@ -18,11 +18,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pykvm.bench import net_host, network, qemu
+from pykvm.bench import net_host, net_linux, network, qemu
 from pykvm.bench.exits import tsc_khz
 from pykvm.bench.guest import find
 from pykvm.bench.net_checks import CountsDifferError, check
 from pykvm.bench.net_guests import CHILD, Guest, PykvmGuest, QemuGuest
+from pykvm.bench.net_host import Server
 from pykvm.bench.net_run import Run, Stream, UnsupportedError, run
 from pykvm.errors import PykvmError
 
@@ -31,8 +32,8 @@ DEFAULT = (
     Stream("raw", "tx", "big"), Stream("raw", "tx", "mtu"), Stream("raw", "rx", "mtu"),
     Stream("tcp", "tx", "big"),
 )  # fmt: skip
-LINUX = "linux: left out: it takes a KVM that runs a Linux guest's programs, and a kernel with one"
-_FIRST_DATA = 4 << 20  # bytes of the TCP stream that finds out how long the others have to be
+# Bytes of the TCP stream that finds out how long the others have to be.
+_FIRST_DATA = {"tcp": 4 << 20, "linux": 64 << 20}
 _BACKEND = f"backend=tap:{network.NAME}"
 _NETDEV = f"tap,id=n0,ifname={network.NAME},script=no,downscript=no,vhost=off"
 
@@ -57,12 +58,14 @@ class Contestant:
     empties: bool = False
     """QEMU's e1000 ends a request of so many whole segments with one without data."""
 
-    def start(self, image: str, append: str) -> Guest:
+    def start(self, image: str, append: str, initrd: str | None = None) -> Guest:
         """Its guest, in a process of its own."""
         if self.device is not None:
             options = ("-netdev", _NETDEV, "-device", f"{self.device},netdev=n0")
-            return QemuGuest(image, append, options)
-        spec = {"image": image, "append": append, "nics": [self.nic], "timeout": 300}
+            return QemuGuest(image, append, (*options, *(("-initrd", initrd) if initrd else ())))
+        spec = {
+            "image": image, "append": append, "initrd": initrd, "nics": [self.nic], "timeout": 300,
+        }  # fmt: skip
         return PykvmGuest(spec, CHILD)
 
 
@@ -90,22 +93,23 @@ class Results:
 
 def measure(
     streams: Sequence[Stream], rounds: int, *, with_qemu: bool = True, sample: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    kernel: str | None = None, say: Callable[[str], None] = lambda line: None,
 ) -> Results:  # fmt: skip
-    """Run everything ``rounds`` times, interleaved, in a network of our own. Raises HostError, and
-    PykvmError when counts do not agree."""
+    """Run everything ``rounds`` times, interleaved, in a network of our own; ``kernel`` is a Linux
+    for the stream of that name. Raises HostError, and PykvmError when counts do not agree."""
     results = Results()
     network.enter()
     network.set_address(net_host.ADDRESS)
-    image, khz = find(IMAGE), tsc_khz()
+    khz = tsc_khz()
     contestants = list(OURS)
     if with_qemu and qemu.path():
         results.qemu_version = qemu.version()
         contestants += THEIRS
     for stream in streams:
-        if stream.kind == "linux":
-            results.note(LINUX)
+        if stream.kind == "linux" and (why := net_linux.missing(kernel)):
+            results.note(why)
             continue
+        image = str(kernel) if stream.kind == "linux" else find(IMAGE)
         rows: dict[str, list[Run]] = defaultdict(list)
         lengths: dict[str, int] = {}
         able = list(contestants)
@@ -113,7 +117,7 @@ def measure(
             for who in list(able):
                 say(f"{stream.name}: round {number + 1} of {rounds}, {who.title}")
                 try:
-                    if stream.kind == "tcp" and who.name not in lengths:
+                    if stream.kind in _FIRST_DATA and who.name not in lengths:
                         lengths[who.name] = _length(who, image, stream, khz)
                     rows[who.name].append(
                         once(who, image, stream, khz, lengths.get(who.name, 0), sample=sample)
@@ -133,8 +137,13 @@ def once(
     try:
         with ExitStack() as stack:
             host = stack.enter_context(stream.host())
-            guest = stack.enter_context(who.start(image, stream.append(who.card, data)))
-            done = run(guest, stream, host, khz, data=data, empties=who.empties, sample=sample)
+            if isinstance(host, Server) and stream.kind == "linux":
+                initrd = stack.enter_context(net_linux.initrd())
+                guest = stack.enter_context(who.start(image, net_linux.append(data), initrd))
+                done = net_linux.run(guest, stream, host, khz, data, sample=sample)
+            else:
+                guest = stack.enter_context(who.start(image, stream.append(who.card, data)))
+                done = run(guest, stream, host, khz, data=data, empties=who.empties, sample=sample)
         check(done)
     except UnsupportedError:
         raise
@@ -147,5 +156,6 @@ def once(
 
 def _length(who: Contestant, image: str, stream: Stream, khz: int) -> int:
     """Bytes of TCP that take about as long as the stream shall."""
-    first = once(who, image, replace(stream, seconds=1), khz, _FIRST_DATA)
-    return max(int(_FIRST_DATA / first.seconds * stream.seconds) & ~7, _FIRST_DATA)
+    data = _FIRST_DATA[stream.kind]
+    first = once(who, image, replace(stream, seconds=1), khz, data)
+    return max(int(data / first.seconds * stream.seconds) & ~7, data)

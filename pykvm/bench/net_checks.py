@@ -24,7 +24,7 @@ def check(run: Run) -> None:
         check_returns(snapshot)
         check_mmio(snapshot)
     _interrupts(run)
-    if run.stream.kind == "tcp":
+    if run.stream.kind != "raw":
         _data(run)
     elif run.stream.direction == "tx":
         _sent(run)

@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -166,13 +167,14 @@ def _frame(unit: str) -> tuple[bytes, VnetHeader]:
 
 
 class Server:
-    """Takes one TCP connection's data to its end, and checks every byte of it."""
+    """Takes one TCP connection's data to its end, and checks every byte of it. ``started`` is set
+    when it has come."""
 
     def __init__(self) -> None:
         self.seen = Seen(data=0, right=0)
+        self.started = threading.Event()
         self.done = threading.Event()
         self._listener = socket.create_server((ADDRESS, PORT))
-        self._listener.settimeout(_PATIENCE)
         self._connection: socket.socket | None = None
         self._thread = threading.Thread(target=self._main, daemon=True)
 
@@ -180,13 +182,16 @@ class Server:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._listener.close()
+        for each in (self._listener, self._connection):
+            with suppress(OSError):  # a thread that waits is woken
+                if each is not None:
+                    each.shutdown(socket.SHUT_RDWR)
         if self._thread.ident is not None:
             self._thread.join()
+        self._listener.close()
 
-    def begin(self) -> None:
+    def begin(self, patience: float = _PATIENCE) -> None:
+        self._listener.settimeout(patience)
         self._thread.start()
 
     def end(self) -> None:
@@ -198,6 +203,7 @@ class Server:
         view = memoryview(data)
         try:
             self._connection, _ = self._listener.accept()
+            self.started.set()
             self._connection.settimeout(_PATIENCE)
             with self._connection as connection:
                 while size := connection.recv_into(view):

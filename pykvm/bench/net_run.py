@@ -22,7 +22,7 @@ class UnsupportedError(PykvmError):
 
 @dataclass(frozen=True)
 class Stream:
-    """``kind`` is raw or tcp; ``direction`` tx (from the guest) or rx; ``unit`` mtu or big;
+    """``kind`` is raw, tcp or linux; ``direction`` tx (from the guest) or rx; ``unit`` mtu or big;
     ``batch`` None is a doorbell for each; the guest's ``driver`` linux sleeps and is interrupted,
     poll looks."""
 
@@ -51,7 +51,7 @@ class Stream:
 
     def host(self) -> Host:
         """The host's side of it."""
-        if self.kind == "tcp":
+        if self.kind != "raw":
             return net_host.Server()
         if self.direction == "tx":
             return net_host.Sink()

@@ -65,7 +65,15 @@ def add(commands: Any) -> None:
     )
     rx.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
     rx.set_defaults(command=run_rx)
-    net = benches.add_parser("net", help="the same stream over e1000, virtio-net and QEMU's")
+    net, scale = _add_net(benches), _add_scale(benches)
+    for bench in (exits, start, boot, trace, tx, rx, net, scale):
+        bench.add_argument("--json", action="store_true", help="JSON instead of a table")
+
+
+def _add_net(benches: Any) -> argparse.ArgumentParser:
+    net: argparse.ArgumentParser = benches.add_parser(
+        "net", help="the same stream over e1000, virtio-net and QEMU's"
+    )
     net.add_argument("--rounds", type=values.count, default=5, metavar="N", help="default 5")
     net.add_argument("--stream", choices=("raw", "tcp", "linux"), help="one stream (default: four)")
     net.add_argument("--dir", choices=("tx", "rx"), help="from the guest or to it (default tx)")
@@ -78,17 +86,23 @@ def add(commands: Any) -> None:
         "--driver", choices=("linux", "poll"), default="linux",
         help="the guest's: linux sleeps and is interrupted (default), poll looks",
     )  # fmt: skip
+    net.add_argument("--kernel", metavar="FILE", help="a Linux kernel for --stream linux")
     net.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
     net.add_argument("--html", metavar="FILE", help="write a page with tables and graphs, too")
     net.set_defaults(command=run_net)
-    scale = benches.add_parser("scale", help="more vCPUs and queues, more guests on one bridge")
+    return net
+
+
+def _add_scale(benches: Any) -> argparse.ArgumentParser:
+    scale: argparse.ArgumentParser = benches.add_parser(
+        "scale", help="more vCPUs and queues, more guests on one bridge"
+    )
     scale.add_argument("--rounds", type=values.count, default=3, metavar="N", help="default 3")
     scale.add_argument(
         "--seconds", type=values.count, default=2, metavar="S", help="a run (default 2)"
     )
     scale.set_defaults(command=run_scale)
-    for bench in (exits, start, boot, trace, tx, rx, net, scale):
-        bench.add_argument("--json", action="store_true", help="JSON instead of a table")
+    return scale
 
 
 def run_exits(args: argparse.Namespace) -> int:
@@ -148,7 +162,8 @@ def run_net(args: argparse.Namespace) -> int:
             args.stream, args.dir, args.unit, seconds=args.seconds, batch=args.batch,
             driver=args.driver,
         ),
-        args.rounds, with_qemu=not args.no_qemu, sample=bool(args.html), say=_progress,
+        args.rounds, with_qemu=not args.no_qemu, sample=bool(args.html), kernel=args.kernel,
+        say=_progress,
     )  # fmt: skip
     if args.html:
         net_html.write(results, args.html)

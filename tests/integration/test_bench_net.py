@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from pykvm.bench import bridge, net_host, network, scale
+from pykvm.bench import bridge, net_host, network, qemu, scale
 from pykvm.bench.guest import find
-from pykvm.bench.net import E1000, IMAGE, VIRTIO
+from pykvm.bench.net import E1000, IMAGE, QEMU_E1000, VIRTIO, once
 from pykvm.bench.net_checks import CountsDifferError, check
 from pykvm.bench.net_guests import CHILD, PykvmGuest
 from pykvm.bench.net_run import Stream, UnsupportedError, run
 from pykvm.errors import PykvmError
+from tests.support import linux
 from tests.support.tap import PYKVM
 
 pytestmark = pytest.mark.tap
@@ -195,3 +196,23 @@ def test_a_guest_s_process_ends_when_nobody_speaks_to_it_any_more():
             return process.communicate(timeout=30)[0]
 
     assert json.loads(in_a_network(work).splitlines()[-1])["end"] == "the bench has ended"
+
+
+@pytest.mark.linux
+@pytest.mark.qemu
+def test_a_linux_guest_s_stream_is_counted_on_an_emulated_one_too(monkeypatch):
+    """No KVM here runs Linux programs for sure; QEMU's own emulation does."""
+
+    def command(image, append):
+        words = kvm(image, append)
+        words[words.index("kvm")], words[words.index("host,-arch-capabilities")] = "tcg", "max"
+        return words
+
+    kvm = qemu.command
+    monkeypatch.setattr(qemu, "command", command)
+    kernel = str(linux.where("build.sh") / "bzImage")
+    stream = Stream("linux", "tx", "big", 1)
+    done = in_a_network(lambda: once(QEMU_E1000, kernel, stream, KHZ, 1 << 20))
+    assert done.seen.right == done.bytes == 1 << 20
+    assert done.seconds > 0
+    assert 0 < done.requests <= done.frames
