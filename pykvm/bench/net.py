@@ -32,8 +32,9 @@ DEFAULT = (
     Stream("raw", "tx", "big"), Stream("raw", "tx", "mtu"), Stream("raw", "rx", "mtu"),
     Stream("tcp", "tx", "big"),
 )  # fmt: skip
-# Bytes of the TCP stream that finds out how long the others have to be.
+# Bytes of the TCP stream that finds out how long the others have to be, and seconds that tell it.
 _FIRST_DATA = {"tcp": 4 << 20, "linux": 64 << 20}
+_LONG_ENOUGH = 0.1
 _BACKEND = f"backend=tap:{network.NAME}"
 _NETDEV = f"tap,id=n0,ifname={network.NAME},script=no,downscript=no,vhost=off"
 
@@ -157,5 +158,8 @@ def once(
 def _length(who: Contestant, image: str, stream: Stream, khz: int) -> int:
     """Bytes of TCP that take about as long as the stream shall."""
     data = _FIRST_DATA[stream.kind]
-    first = once(who, image, replace(stream, seconds=1), khz, data)
-    return max(int(data / first.seconds * stream.seconds) & ~7, data)
+    while True:
+        seconds = once(who, image, replace(stream, seconds=1), khz, data).seconds
+        if seconds > _LONG_ENOUGH:
+            return max(int(data / seconds * stream.seconds) & ~7, 1 << 20)
+        data *= 8

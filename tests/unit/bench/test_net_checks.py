@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pykvm.bench.net_checks import CountsDifferError, check
+from pykvm.bench.net_checks import CountsDifferError, check, posts_interrupts
 from pykvm.bench.net_host import Seen
 from pykvm.bench.net_run import parse
 from pykvm.errors import PykvmError
@@ -82,8 +82,26 @@ def test_tcp_frames_that_never_left_are_missed():
 @pytest.mark.parametrize("injected", [99, 1000])
 def test_interrupts_that_the_guest_and_kvm_count_otherwise_are_told(injected):
     kernel = {**counters(2), "irq_injections": injected}
+    run = with_end(a_run(), kernel=kernel)
     with pytest.raises(CountsDifferError, match=f"KVM injected {injected}"):
-        check(with_end(a_run(), kernel=kernel))
+        check(run, posted=False)
+    check(run, posted=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("kvm_intel/parameters/enable_apicv", "Y\n", True),
+        ("kvm_intel/parameters/enable_apicv", "N\n", False),
+        ("kvm_amd/parameters/avic", "1\n", True),
+        ("kvm_amd/parameters/avic", "0\n", False),
+        ("kvm_amd/parameters/npt", "1\n", False),
+    ],
+)
+def test_a_processor_that_posts_interrupts_is_known(tmp_path, name, value, expected):
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text(value)
+    assert posts_interrupts(tmp_path) is expected
 
 
 def test_a_qemu_that_tells_no_counters_is_not_checked_by_them():

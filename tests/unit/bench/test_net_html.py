@@ -50,7 +50,5 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path):
 
 def test_without_plotly_one_line_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "plotly", None)
-    monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr(sys, "meta_path", [])
     with pytest.raises(UsageError, match=r"pip install 'pykvm-vmm\[report\]'"):
         net_html.check(str(tmp_path / "page.html"))
