@@ -12,7 +12,7 @@ GUEST = Path(__file__).parents[2] / "guest" / "linux"
 
 # The options that a KVM in software asks for; elsewhere they do no harm.
 OPTIONS = (
-    "console=ttyS0 noxsave clearcpuid=smap,smep,popcnt,cx16 no_timer_check tsc=reliable "
+    "console=ttyS0 noxsave clearcpuid=smap,smep,popcnt,cx16,erms,fsrm no_timer_check tsc=reliable "
     "panic=-1 reboot=k"
 )
 
