@@ -136,5 +136,8 @@ def test_a_return_to_another_level_is_refused_by_name(ring):
 def test_where_interrupts_are_pushed_is_found_out(monkeypatch):
     with Kvm() as kvm:
         assert probe.uses_stack_base(kvm) == probe.uses_stack_base(kvm)
+        monkeypatch.setattr(probe, "_run", lambda *ignored: None)  # as if it came to nothing
+        assert probe.uses_stack_base(kvm)
+        monkeypatch.undo()
         monkeypatch.setattr(probe, "_STACK_BASE", 0)  # where it makes no difference
         assert probe.uses_stack_base(kvm)
