@@ -304,9 +304,13 @@ static void *work(void *opaque)
         busy |= receive_turn(card, now);
         pk_e1000_run_timers(card, now);
         if (busy) {
+            __atomic_store_n(&card->irq.busy, now, __ATOMIC_RELAXED);
             pk_spin_busy(&card->spin);
         } else if (pk_spin_over(&card->spin, now)) {
             sleep_on(card, now);
+            /* A guest that is slow to answer is slow to ring, too. */
+            uint64_t patience = pk_e1000_patience(card);
+            card->spin.most = patience > PK_SPIN_MOST ? patience : PK_SPIN_MOST;
             pk_spin_slept(&card->spin, pk_now() - now);
         }
     }
@@ -318,6 +322,7 @@ int pk_e1000_start(struct pk_e1000 *card, bool inline_tx)
     if (running(card))
         return 0;
     card->inline_tx = inline_tx;
+    pk_e1000_adapt(card, !inline_tx);
     card->stop = 0;
     __atomic_store_n(&card->running, 1, __ATOMIC_RELEASE);
     int error = pk_thread_start(&card->thread, "e1000", work, card);

@@ -58,7 +58,13 @@ struct pk_e1000_irq {
     bool level;            /* INTA#, before INTX_DIS */
     bool disabled;         /* INTX_DIS */
     uint64_t next;         /* ITR: before that time the line may not rise again */
-    uint64_t held;         /* when a rise that ITR held back is due, 0: none is */
+    uint64_t held;         /* when a rise that was held back is due, 0: none is */
+    bool adaptive;         /* the line rises no more often than the guest can take it, see pace() */
+    uint64_t raised;       /* when it rose; 0: the guest has looked since */
+    uint64_t answer;       /* how long the guest takes to look, smoothed; ns, atomic */
+    uint64_t unhurried;    /* adaptive: before that time the line had better not rise again */
+    uint64_t looked;       /* when the guest last touched causes or mask */
+    uint64_t busy;         /* when frames last moved; atomic */
     struct pk_e1000_timer rx, tx;
 };
 
@@ -137,6 +143,8 @@ void pk_e1000_complain(struct pk_e1000 *card, uint32_t error);
 void pk_e1000_delay(struct pk_e1000 *card, struct pk_e1000_timer *timer, uint32_t delay,
                     uint32_t bound);
 void pk_e1000_update(struct pk_e1000 *card);        /* INTX_DIS may have changed */
+uint64_t pk_e1000_patience(const struct pk_e1000 *card); /* ns that adaptive interrupts wait; from any thread */
+void pk_e1000_adapt(struct pk_e1000 *card, bool adaptive); /* whether the line spares a slow guest */
 void pk_e1000_forget_causes(struct pk_e1000 *card);
 /* Do what is due; returns the time of the next thing to do, or 0. */
 uint64_t pk_e1000_run_timers(struct pk_e1000 *card, uint64_t now);

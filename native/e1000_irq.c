@@ -4,6 +4,11 @@
 #include <time.h>
 
 enum { ITR_UNIT = 256, DELAY_UNIT = 1024 }; /* ns */
+enum {
+    SHARE = 16,         /* answers that fit between two interrupts */
+    PATIENCE = 1000000, /* ns, the most that an interrupt waits for that */
+    QUIET = 50000,      /* ns without frames after which it waits no longer: who sends waits for it */
+};
 
 uint64_t pk_now(void)
 {
@@ -28,21 +33,59 @@ static void drive(struct pk_e1000 *card)
     pk_line_set(irq->line, irq->level && !irq->disabled);
 }
 
+static uint64_t answered(const struct pk_e1000_irq *irq)
+{
+    return __atomic_load_n(&irq->answer, __ATOMIC_RELAXED);
+}
+
+static uint64_t patience(const struct pk_e1000_irq *irq)
+{
+    uint64_t wanted = answered(irq) * SHARE;
+    return wanted < PATIENCE ? wanted : PATIENCE;
+}
+
+uint64_t pk_e1000_patience(const struct pk_e1000 *card) { return patience(&card->irq); }
+
+/* Whether the receive ring cannot wait. */
+static bool pressed(const struct pk_e1000 *card)
+{
+    uint32_t count = cell(card, E_RDLEN) / DESCRIPTOR;
+    return count && pk_e1000_room(card) <= count / 4;
+}
+
+/* Before that time the line may not rise; 0: it may. ITR is the guest's own word. But where an
+ * interrupt costs a guest more than its driver's author could know, as many as ITR allows leave no time
+ * for anything else. So while frames move, the line also waits for some times as long as the guest
+ * takes to answer it, unless a ring cannot wait. */
+static uint64_t pace(const struct pk_e1000 *card)
+{
+    const struct pk_e1000_irq *irq = &card->irq;
+    if (!irq->adaptive || pressed(card))
+        return irq->next;
+    uint64_t busy = __atomic_load_n(&irq->busy, __ATOMIC_RELAXED), answer = answered(irq);
+    uint64_t quiet = (busy > irq->looked ? busy : irq->looked) + (answer > QUIET ? answer : QUIET);
+    uint64_t pace = quiet < irq->unhurried ? quiet : irq->unhurried;
+    return pace > irq->next ? pace : irq->next;
+}
+
 static void rise(struct pk_e1000 *card, uint64_t now)
 {
     struct pk_e1000_irq *irq = &card->irq;
-    if (irq->held)
-        return;
     uint32_t interval = cell(card, E_ITR);
-    if (irq->next || interval) {
+    uint64_t due = pace(card);
+    if (due || interval || irq->adaptive)
         now = now ? now : pk_now();
-        if (now < irq->next) {
-            irq->held = irq->next;
+    if (now < due) {
+        if (due != irq->held) {
+            irq->held = due;
             new_deadline(card);
-            return;
         }
-        irq->next = interval ? now + (uint64_t)interval * ITR_UNIT : 0;
+        return;
     }
+    irq->held = 0;
+    irq->next = interval ? now + (uint64_t)interval * ITR_UNIT : 0;
+    irq->unhurried = now + patience(irq);
+    irq->raised = now;
     irq->level = true;
     drive(card);
 }
@@ -54,9 +97,12 @@ static void follow(struct pk_e1000 *card, uint64_t now)
     bool wanted = cell(card, E_ICR) & cell(card, E_IMS);
     if (wanted && !irq->level) {
         rise(card, now);
-    } else if (!wanted && irq->level) {
-        irq->level = false;
-        drive(card);
+    } else if (!wanted) {
+        irq->held = 0;
+        if (irq->level) {
+            irq->level = false;
+            drive(card);
+        }
     }
 }
 
@@ -68,9 +114,24 @@ void pk_e1000_cause(struct pk_e1000 *card, uint32_t set, uint32_t clear)
     unlock(card);
 }
 
+/* The guest touches its causes or its mask. */
+static void look(struct pk_e1000_irq *irq)
+{
+    if (!irq->adaptive)
+        return;
+    irq->looked = pk_now();
+    if (!irq->raised)
+        return;
+    uint64_t took = irq->looked - irq->raised, answer = answered(irq);
+    answer = answer ? answer - answer / 8 + took / 8 : took;
+    __atomic_store_n(&irq->answer, answer, __ATOMIC_RELAXED);
+    irq->raised = 0;
+}
+
 void pk_e1000_mask(struct pk_e1000 *card, uint32_t set, uint32_t clear)
 {
     lock(card);
+    look(&card->irq);
     set_cell(card, E_IMS, (cell(card, E_IMS) | set) & ~clear);
     follow(card, 0);
     unlock(card);
@@ -79,6 +140,7 @@ void pk_e1000_mask(struct pk_e1000 *card, uint32_t set, uint32_t clear)
 uint32_t pk_e1000_read_icr(struct pk_e1000 *card)
 {
     lock(card);
+    look(&card->irq);
     uint32_t causes = cell(card, E_ICR);
     set_cell(card, E_ICR, 0);
     follow(card, 0);
@@ -94,6 +156,13 @@ bool pk_e1000_pending(struct pk_e1000 *card)
     return level;
 }
 
+void pk_e1000_adapt(struct pk_e1000 *card, bool adaptive)
+{
+    lock(card);
+    card->irq.adaptive = adaptive;
+    unlock(card);
+}
+
 void pk_e1000_update(struct pk_e1000 *card)
 {
     lock(card);
@@ -106,6 +175,7 @@ void pk_e1000_forget_causes(struct pk_e1000 *card)
 {
     lock(card);
     struct pk_e1000_irq *irq = &card->irq;
+    irq->unhurried = irq->raised = 0;
     irq->next = irq->held = irq->rx.at = irq->rx.bound = irq->tx.at = irq->tx.bound = 0;
     follow(card, 0);
     unlock(card);
@@ -153,8 +223,6 @@ uint64_t pk_e1000_run_timers(struct pk_e1000 *card, uint64_t now)
     uint32_t causes = expire(&irq->rx, now) | expire(&irq->tx, now);
     if (causes)
         set_cell(card, E_ICR, cell(card, E_ICR) | causes);
-    if (irq->held && now >= irq->held)
-        irq->held = 0;
     follow(card, now);
     uint64_t next = sooner(irq->held, sooner(irq->rx.at, irq->tx.at));
     unlock(card);

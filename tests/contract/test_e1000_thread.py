@@ -169,6 +169,27 @@ def test_an_interrupt_that_itr_holds_back_comes_when_its_time_is_over(wired):
     eventually(bench.card.engine.line_level)
 
 
+def test_a_guest_that_is_slow_to_answer_still_hears_of_every_frame(wired):
+    """The card paces its interrupts by the answers; none that is due may stay away."""
+    bench, far = wired
+    bench.memory.write(TX_RING, row(60) * RING)
+    bench.memory.write(TX_BUFFERS, frame(60))
+    bench.write("IMS", TXDW | RXT0)
+    for turn in range(60):
+        if turn % 2:
+            far.send(bytes(SIZE) + frame(60))
+        else:
+            ring(bench, (turn // 2 + 1) % RING)
+            far.recv(4096)
+        eventually(bench.card.engine.line_level)
+        if turn % 10 < 5:
+            time.sleep(0.002)
+        causes = reading(bench, 0xC0)
+        while not causes & (RXT0 if turn % 2 else TXDW):  # the other one may come twice
+            eventually(bench.card.engine.line_level)
+            causes = reading(bench, 0xC0)
+
+
 def test_what_the_guest_does_wrong_is_told_once_the_thread_met_it(wired):
     bench, _ = wired
     bench.memory.write(TX_RING, row(60, 1 << 40))
