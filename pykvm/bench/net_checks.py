@@ -13,7 +13,7 @@ from pykvm.bench.net_run import Run
 from pykvm.errors import PykvmError
 
 _HEADERS = 54  # Ethernet, IPv4, TCP: what each further frame of a cut segment has, too
-_TICKS, _FEW, _AGAIN = 20, 40, 0.02  # the guest's timer, in Hz; what cannot be told apart
+_TICKS, _FEW = 20, 40  # the guest's timer, in Hz; what cannot be told apart
 
 
 _POSTED = ("kvm_intel/parameters/enable_apicv", "kvm_amd/parameters/avic")
@@ -47,12 +47,13 @@ def check(run: Run, *, posted: bool | None = None) -> None:
 
 
 def _interrupts(run: Run) -> None:
-    """KVM injected each interrupt that the guest took of the card, the guest's own timer's, and a
-    few that found their cause gone, or that KVM had to inject again after an exit."""
+    """KVM injected each interrupt that the guest took of the card, and the guest's own timer's. One
+    that an exit cuts short is injected again, and one whose cause is gone is not counted by its
+    driver: with QEMU's e1000 a tenth, so up to as many again are believed."""
     taken, injected = run.report.get("interrupts", 0), run.kernel.get(INJECTIONS)
     if injected is None:
         return
-    most = taken * (1 + _AGAIN) + (run.window + 1) * _TICKS + _FEW
+    most = taken * 2 + (run.window + 1) * _TICKS + _FEW
     if not taken <= injected <= most:
         raise CountsDifferError(f"the guest took {taken} interrupts, KVM injected {injected}")
 
