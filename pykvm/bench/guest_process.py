@@ -11,7 +11,7 @@ ended. When stdin ends, so does the guest.
 from __future__ import annotations
 
 import json
-import signal
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -93,10 +93,13 @@ _mouth = threading.Lock()
 
 
 def say(message: dict[str, Any]) -> None:
-    """One line for the parent; from any thread."""
+    """One line for the parent; from any thread. Without a parent there is nothing left to do."""
     with _mouth:
-        sys.stdout.write(json.dumps(message) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps(message) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os._exit(1)
 
 
 def serve(spec: dict[str, Any], build: Build = Machine) -> int:
@@ -131,9 +134,7 @@ def _listen(machine: Machine, serial: Serial, counting: Counting) -> None:
 
 
 def main() -> int:
-    """The command. What the host cannot do is told as one line, for the parent to raise. Ctrl-C is
-    the parent's to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The command. What the host cannot do is told as one line, for the parent to raise."""
     try:
         return serve(json.loads(sys.argv[1]))
     except PykvmError as error:

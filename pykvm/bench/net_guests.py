@@ -86,8 +86,9 @@ class PykvmGuest:
 
     def __init__(self, spec: dict[str, Any], command: tuple[str, ...] = CHILD) -> None:
         self._process = subprocess.Popen(
-            [*command, json.dumps(spec)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+            [*command, json.dumps(spec)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            process_group=0,  # Ctrl-C is ours to answer
+        )  # fmt: skip
         assert self._process.stdout is not None
         self.pid = self._process.pid
         self._pipe = _Pipe(self._process.stdout.fileno())
