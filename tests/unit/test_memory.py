@@ -100,6 +100,27 @@ def test_numbers_are_little_endian_and_cut_to_their_width(memory, bits):
     assert memory.read(0x300, 1) == b"\xf1"
 
 
+@given(address=addresses, data=st.binary(max_size=0x5000))
+def test_what_is_loaded_is_what_would_be_written(address, data):
+    with GuestMemory(SIZE, hole=HOLE) as loaded, GuestMemory(SIZE, hole=HOLE) as written:
+        if not inside(address, len(data)):
+            with pytest.raises(GuestMemoryError):
+                loaded.load(address, data)
+        else:
+            loaded.load(address, data)
+            written.write(address, data)
+        for slot, other in zip(loaded.slots, written.slots, strict=True):
+            assert slot.view == other.view
+
+
+def test_a_rom_is_not_loaded_over():
+    with GuestMemory(SIZE, hole=HOLE, rom=b"rom!" * 1024) as memory:
+        with pytest.raises(GuestMemoryError):
+            memory.load(HOLE[1] - 4096, b"ram")
+        memory.load(HOLE[1], b"high")
+        assert (memory.read(HOLE[1] - 4, 4), memory.read(HOLE[1], 4)) == (b"rom!", b"high")
+
+
 def test_fill_covers_exactly_the_range(memory):
     memory.fill(0, 0x4000)  # other tests leave something here
     memory.fill(0x1000, 0x1800, 0xAA)
