@@ -13,6 +13,7 @@ CR0_PE, CR0_MP, CR0_ET, CR0_NE, CR0_WP, CR0_PG = 1 << 0, 1 << 1, 1 << 4, 1 << 5,
 CR4_PAE, CR4_OSFXSR, CR4_OSXMMEXCPT = 1 << 5, 1 << 9, 1 << 10
 EFER_LME, EFER_LMA = 1 << 8, 1 << 10
 RFLAGS_FIXED = 0x2
+STAR, LSTAR, SFMASK = 0xC000_0081, 0xC000_0082, 0xC000_0084
 
 
 def start(vcpu: Vcpu, mode: Mode, entry: int, handover: Handover) -> None:

@@ -26,7 +26,6 @@ from pykvm.kvm.vm import Vm
 from pykvm.machine import board, cpu, cpuid, fwcfg, probe, probe_syscall
 from pykvm.machine.config import Config
 from pykvm.machine.cpumodel import HOST
-from pykvm.machine.finish.syscalls import LSTAR
 from pykvm.machine.firmware import acpi, mptable
 from pykvm.machine.halt import HaltWatch
 from pykvm.machine.irq import Gsi, GsiLine
@@ -210,8 +209,8 @@ class Machine:
             )
         if self.config.cpus > 1 and not probe.takes_hypercalls(kvm):
             model = model.without_hypercalls()  # an IPI by hypercall would never end
-        if probe_syscall.must_be_finished(kvm):
-            self.vm.watch_msr(LSTAR)
+        if probe_syscall.may_stay(kvm):
+            self.vm.watch_msr(cpu.LSTAR)
         observer = None
         if self.tracer is not None and self.tracer.enabled:
             from pykvm.machine.observe import Observer

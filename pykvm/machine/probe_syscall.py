@@ -6,8 +6,8 @@ A KVM in software may leave the guest in ring 3 there; what then has to be done 
 
 from __future__ import annotations
 
+import os
 import struct
-from pathlib import Path
 from typing import Any
 
 from pykvm.kvm.system import Kvm
@@ -22,9 +22,10 @@ from pykvm.machine.cpu import (
     CR4_PAE,
     EFER_LMA,
     EFER_LME,
+    LSTAR,
     RFLAGS_FIXED,
+    STAR,
 )
-from pykvm.machine.finish.syscalls import LSTAR, STAR
 from pykvm.memory import GuestMemory
 
 _PROGRAM, _KERNEL, _FOUND, _TABLES = 0x1000, 0x2000, 0x3000, 0x4000
@@ -39,11 +40,17 @@ _MAPPED = 0x7  # present, writable, for ring 3 too
 _LARGE = 0x80
 
 
+def may_stay(kvm: Kvm) -> bool:
+    """Whether this KVM is of the kind whose system calls may stay in ring 3, and has what it takes
+    to bring them to ring 0. Costs nothing."""
+    if any(os.path.exists(f"/sys/module/{name}") for name in _HARDWARE):
+        return False
+    return all(kvm.capability(name) for name in _NEEDED)
+
+
 def must_be_finished(kvm: Kvm) -> bool:
     """Whether system calls stay in ring 3, and can be brought to ring 0."""
-    if any(Path("/sys/module", name).exists() for name in _HARDWARE):
-        return False
-    return ring(kvm) == 3 and all(kvm.capability(name) for name in _NEEDED)
+    return may_stay(kvm) and ring(kvm) == 3
 
 
 def ring(kvm: Kvm, caller: int = 3) -> int | None:

@@ -20,7 +20,8 @@ from pykvm.bus import Bus
 from pykvm.errors import DeviceError
 from pykvm.kvm.abi import EXIT_NAMES, ffi, lib
 from pykvm.kvm.vcpu import Vcpu
-from pykvm.machine import probe
+from pykvm.machine import probe, probe_syscall
+from pykvm.machine.cpu import LSTAR
 from pykvm.machine.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -214,17 +215,18 @@ class VcpuThread:
         self.vcpu.run_state.msr.error = 1
 
     def write_msr(self) -> None:
-        """The same, but for LSTAR, which is watched where system calls have to be finished."""
-        from pykvm.machine.finish.syscalls import LSTAR, SystemCalls
-
+        """The same, but for LSTAR, which is watched where system calls may have to be finished."""
         msr = self.vcpu.run_state.msr
         if msr.index != LSTAR or not self.vcpu.set_msr(LSTAR, msr.data):
             self.msr()
             return
         msr.error = 0
-        if self._calls is None:
+        if self._calls is None and probe_syscall.must_be_finished(self.machine.vm.kvm):
+            from pykvm.machine.finish.syscalls import SystemCalls
+
             self._calls = SystemCalls(self.vcpu, self.machine.memory)
-        self._calls.starts_at(msr.data)
+        if self._calls is not None:
+            self._calls.starts_at(msr.data)
 
     def debug(self) -> None:
         """A breakpoint: nobody sets any but for system calls."""

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 from pykvm.errors import GuestMemoryError
 from pykvm.kvm.abi import lib
 from pykvm.kvm.vcpu import Vcpu
+from pykvm.machine.cpu import SFMASK, STAR
 from pykvm.machine.finish.fault import PF, UD, CannotFinish, Fault
 from pykvm.machine.finish.paging import Access, translate
 from pykvm.machine.finish.state import AC, pieces
 from pykvm.memory import GuestMemory
 
-STAR, LSTAR, SFMASK = 0xC000_0081, 0xC000_0082, 0xC000_0084
 _GATE = struct.Struct("<HHBBHII")  # SDM volume 3, figure 6-8
 _INTERRUPT_GATE = 0xE
 _FRAME = struct.Struct("<5Q")  # RIP, CS, RFLAGS, RSP, SS (SDM volume 3, figure 6-9)

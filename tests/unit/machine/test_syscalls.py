@@ -5,7 +5,8 @@ import struct
 import pytest
 
 from pykvm.kvm.abi import ffi, lib
-from pykvm.machine.finish.syscalls import LSTAR, SFMASK, STAR, SystemCalls
+from pykvm.machine.cpu import LSTAR, SFMASK, STAR
+from pykvm.machine.finish.syscalls import SystemCalls
 from pykvm.memory import GuestMemory
 
 ENTRY, PAGE_FAULT, INVALID, CALL_80 = 0x2000, 0x3000, 0x3100, 0x3200
