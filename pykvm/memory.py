@@ -1,8 +1,7 @@
 """Guest memory: the only door from a guest-physical address to host bytes.
 
-RAM is one memfd, mapped once and shared, so that a helper process or the kernel can map it too. It
-lies from 0 up to a hole below 4 GiB, where PCI windows, IOAPIC and LAPIC live, and goes on from
-4 GiB::
+RAM is one anonymous mapping, of huge pages where the host has them to give. It lies from 0 up to a
+hole below 4 GiB, where PCI windows, IOAPIC and LAPIC live, and goes on from 4 GiB::
 
     0            min(size, 3 GiB)      4 GiB            4 GiB + rest
     | low RAM    |  hole (devices) ROM |  high RAM      |
@@ -14,7 +13,7 @@ silently). ``native/guestmem.h`` is the same door for C.
 from __future__ import annotations
 
 import mmap
-import os
+from contextlib import suppress
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any
@@ -23,7 +22,7 @@ from pykvm.errors import GuestMemoryError, HostError
 
 HOLE_START = 0xC000_0000
 HOLE_END = 0x1_0000_0000
-PAGE = 4096
+PAGE, HUGE_PAGE = 4096, 2 << 20
 
 _U16, _U32, _U64 = Struct("<H"), Struct("<I"), Struct("<Q")
 
@@ -57,17 +56,20 @@ class GuestMemory:
         self.size = size
         self.low_size = min(size, hole[0])
         self.high_size = size - self.low_size
-        self.fd = os.memfd_create("pykvm-ram", os.MFD_CLOEXEC)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         try:
-            os.ftruncate(self.fd, size)
-            self._map = mmap.mmap(self.fd, size, flags=mmap.MAP_SHARED | _MAP_NORESERVE)
+            self._map = mmap.mmap(-1, size + HUGE_PAGE, flags=flags)
         except (OSError, ValueError, OverflowError) as e:
-            os.close(self.fd)
             raise HostError(
                 f"cannot map {size >> 20} MiB of guest memory ({e}); try a smaller --memory"
             ) from e
-        whole = memoryview(self._map)
-        self._views = [whole]
+        # Where a guest's large pages can be the host's: both count from the same boundary.
+        with suppress(OSError):  # a host without them
+            self._map.madvise(mmap.MADV_HUGEPAGE)
+        everything = memoryview(self._map)
+        start = -_address(everything) % HUGE_PAGE
+        whole = everything[start : start + size]
+        self._views = [whole, everything]
         slots = [Slot(0, self.low_size, whole[: self.low_size])]
         self._rom = mmap.mmap(-1, len(rom)) if rom else None
         if self._rom is not None:
@@ -87,7 +89,7 @@ class GuestMemory:
 
     def close(self) -> None:
         """Unmap and close; idempotent. Views handed out must be gone by then."""
-        if self.fd < 0:
+        if self._map.closed:
             return
         self._native = None
         for slot in self.slots:
@@ -97,8 +99,6 @@ class GuestMemory:
         self._map.close()
         if self._rom is not None:
             self._rom.close()
-        os.close(self.fd)
-        self.fd = -1
 
     # -- the door -----------------------------------------------------------------------------
 
@@ -124,22 +124,6 @@ class GuestMemory:
         """Copy ``data`` into guest memory; nothing is written when it does not fit."""
         with self.view(address, len(data)) as view:
             view[:] = data
-
-    def load(self, address: int, data: bytes | bytearray | memoryview) -> None:
-        """``write`` for RAM that nobody has touched: through the memfd, so that the host's kernel
-        makes the pages itself instead of taking a fault for each. Raises HostError, too."""
-        with self.view(address, len(data)), memoryview(data) as rest:
-            at = (
-                address
-                if address < self.low_size
-                else address - self.slots[-1].base + self.low_size
-            )
-            done = 0
-            try:
-                while done < len(rest):
-                    done += os.pwrite(self.fd, rest[done:], at + done)
-            except OSError as e:
-                raise HostError(f"cannot fill guest memory: {e.strerror}") from e
 
     def fill(self, address: int, length: int, byte: int = 0) -> None:
         """Set ``length`` bytes, a page at a time so that nothing big is allocated."""
@@ -178,9 +162,7 @@ class GuestMemory:
 
     def host_address(self, slot: Slot) -> int:
         """Where the slot's first byte is in this process's address space."""
-        from pykvm._native import ffi
-
-        return int(ffi.cast("uintptr_t", ffi.from_buffer(slot.view)))
+        return _address(slot.view)
 
     def native(self) -> Any:
         """The ``struct pk_memory *`` that C paths take; valid until ``close``."""
@@ -196,6 +178,12 @@ class GuestMemory:
                 native.slots[at].writable = slot.writable
             self._native = native
         return self._native
+
+
+def _address(view: memoryview) -> int:
+    from pykvm._native import ffi
+
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(view)))
 
 
 _MAP_NORESERVE = 0x4000  # <asm-generic/mman-common.h>; Python 3.11's mmap lacks the name

@@ -157,7 +157,7 @@ class Machine:
             config.image, segments, [(s.base, s.end) for s in memory.slots if s.writable]
         )
         for segment in segments:
-            memory.load(segment.address, segment.data)
+            memory.write(segment.address, segment.data)
         return handover
 
     def _plug_cards(self, stack: ExitStack) -> None:
