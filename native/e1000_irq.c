@@ -5,8 +5,8 @@
 
 enum { ITR_UNIT = 256, DELAY_UNIT = 1024 }; /* ns */
 enum {
-    SHARE = 16,         /* answers that fit between two interrupts */
-    PATIENCE = 1000000, /* ns, the most that an interrupt waits for that */
+    SHARE = 64,         /* answers that fit between two interrupts */
+    PATIENCE = 2000000, /* ns, the most that an interrupt waits for that */
     QUIET = 50000,      /* ns without frames after which it waits no longer: who sends waits for it */
 };
 

@@ -126,7 +126,7 @@ static void *work(void *opaque)
         uint64_t now = vnet_now();
         if (turn(net, now)) {
             pk_spin_busy(spin);
-        } else if (!net->poll || pk_spin_over(spin, now)) {
+        } else if (!net->poll || pk_rivals(&net->work->rivals, now) || pk_spin_over(spin, now)) {
             sleep_on(net, now);
             pk_spin_slept(spin, vnet_now() - now);
         }

@@ -23,6 +23,7 @@ struct pk_vnet_work {
     pthread_t thread;
     uint32_t started, stop; /* stop is atomic */
     struct pk_spin spin;
+    struct pk_rivals rivals;
     uint64_t retry;         /* the TAP failed: leave it alone until then */
     /* Receive chains that were popped and not used yet, with their pieces in one row. */
     uint32_t ahead, pieces_used;

@@ -27,6 +27,7 @@ _NUMBER_AT = {"mtu": 14, "big": 54}  # in each frame, 64 bits little endian
 _ETH_P_ALL = 3
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_VNET_HDR, _PACKET_QDISC_BYPASS = 263, 6, 15, 20
 _PACKET_IGNORE_OUTGOING = 23
+_SO_RCVBUFFORCE, _WINDOW = 33, 8 << 20
 _PATIENCE = 10.0
 _PAUSE = 0.0002
 
@@ -175,6 +176,8 @@ class Server:
         self.started = threading.Event()
         self.done = threading.Event()
         self._listener = socket.create_server((ADDRESS, PORT))
+        # A window to begin with that no card has to wait for: the kernel would come to it by and by.
+        self._listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WINDOW)
         self._connection: socket.socket | None = None
         self._thread = threading.Thread(target=self._main, daemon=True)
 
