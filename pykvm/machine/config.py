@@ -19,8 +19,8 @@ MAX_NICS = 8
 NIC_MODELS: dict[str, tuple[str, ...]] = {
     "e1000": ("backend", "mac", "pcap", "rom", "engine", "coalesce", "tso"),
     "virtio-net": (
-        "backend", "mac", "pcap", "rom", "engine", "transport", "queues", "packed", "mtu", "poll",
-        "vhost",
+        "backend", "mac", "pcap", "rom", "engine", "transport", "queues", "ring", "packed", "mtu",
+        "poll", "vhost",
     ),
 }  # fmt: skip
 """The options that each model takes."""
@@ -28,6 +28,7 @@ ENGINES = {"e1000": ("native", "vcpu", "python"), "virtio-net": ("native", "pyth
 SEGMENTERS = ("host", "card")
 TRANSPORTS = ("transitional", "legacy", "modern")
 MAX_QUEUES = 8
+MIN_RING, MAX_RING = 64, 32768
 MIN_MTU, MAX_MTU = 68, 65535
 MAX_DISKS = 8
 
@@ -39,8 +40,9 @@ class NicConfig:
     can; with ``coalesce`` it merges successive frames of one TCP flow on their way to the host;
     ``tso`` is who cuts large segments and sums them: the host where it can, or the card. The rest
     is for virtio-net:
-    ``queues`` pairs at most, ``packed`` rings offered, ``poll`` whether its threads look for work
-    before they sleep, ``vhost`` whether the kernel's vhost-net works its rings: on, off or auto."""
+    ``queues`` pairs at most, ``ring`` entries at most in each of their queues, ``packed`` rings
+    offered, ``poll`` whether its threads look for work before they sleep, ``vhost`` whether the
+    kernel's vhost-net works its rings: on, off or auto."""
 
     model: str
     backend: str = "null"
@@ -52,6 +54,7 @@ class NicConfig:
     tso: str = "host"
     transport: str = "transitional"
     queues: int = 1
+    ring: int = 1024
     packed: bool = False
     mtu: int = 1500
     poll: bool = True
@@ -91,6 +94,8 @@ def _nic_value(model: str, key: str, value: str) -> Any:
             return _one_of(key, value, ("on", "off", "auto"))
         case "queues":
             return _number(key, value, 1, MAX_QUEUES)
+        case "ring":
+            return _power_of_two(key, value, MIN_RING, MAX_RING)
         case "mtu":
             return _number(key, value, MIN_MTU, MAX_MTU)
     return value
@@ -105,6 +110,12 @@ def _one_of(key: str, value: str, accepted: Sequence[str]) -> str:
 def _number(key: str, value: str, least: int, most: int) -> int:
     if not value.isdecimal() or not least <= int(value) <= most:
         raise UsageError(f"--nic: {key}={value}; it takes from {least} to {most}")
+    return int(value)
+
+
+def _power_of_two(key: str, value: str, least: int, most: int) -> int:
+    if not value.isdecimal() or not least <= int(value) <= most or int(value).bit_count() != 1:
+        raise UsageError(f"--nic: {key}={value}; it takes a power of two from {least} to {most}")
     return int(value)
 
 

@@ -77,7 +77,7 @@ def _plug_virtio(
     by_kernel = _vhost(nic, backend, traced)
     make = choose(nic.engine, backend, traced=traced, poll=nic.poll, vhost=by_kernel)
     card = Net(
-        mac, backend, make, pairs=nic.queues, mtu=nic.mtu,
+        mac, backend, make, pairs=nic.queues, entries=nic.ring, mtu=nic.mtu,
         withheld=int(VHOST_WITHHELD) if by_kernel else 0,
     )  # fmt: skip
     plug(machine, stack, name, card, transport=nic.transport, packed=nic.packed, rom=_rom(nic))

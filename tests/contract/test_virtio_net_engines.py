@@ -61,6 +61,27 @@ def test_frames_go_both_ways(bench, features):
     assert card.cable.sent == [frame(60 + n, fill=n) for n in range(200)]
 
 
+@pytest.mark.parametrize("packed", [0, PACKED])
+@pytest.mark.parametrize("entries", [64, 4096, 32768])
+def test_a_ring_of_any_size_is_used_to_its_last_entry_and_around(bench, entries, packed):
+    card = bench(entries=entries, memory=4 << 20)
+    card.next_buffer = 3 << 20
+    card.start(VERSION_1 | packed, queues=[TX], size=entries)
+    pieces = card.place(bytes(card.header) + frame(60))
+    ring = card.driver.rings[TX]
+    for count in (entries, 32):
+        tokens = []
+        for n in range(1, count + 1):
+            tokens.append(ring.add(pieces))
+            if n % 32 == 0:  # no more than the cable holds
+                ring.publish()
+                card.driver.kick(TX)
+                card.cable.collect()
+        assert (ring.room() == 0) == (count == entries)
+        assert card.driver.used(TX) == [(token, 0) for token in tokens]
+    assert card.cable.sent == [frame(60)] * (entries + 32)
+
+
 def test_a_legacy_header_has_ten_bytes(bench):
     card = bench(transport="legacy").start(0, queues=(0, 1))
     card.offer(1600)

@@ -64,6 +64,42 @@ def test_the_configuration_has_address_status_pairs_and_mtu(bench):
     assert driver.config(12, 4) == 0
 
 
+def sizes(driver):
+    """What QUEUE_SIZE says of every queue that there is."""
+    got = []
+    while True:
+        driver.put("QUEUE_SELECT", len(got))
+        if not (size := driver.get("QUEUE_SIZE")):
+            return got
+        got.append(size)
+
+
+@pytest.mark.parametrize("transport", ["modern", "legacy"])
+def test_the_queues_have_as_many_entries_as_asked_for_and_control_as_ever(bench, transport):
+    assert sizes(bench(transport=transport).driver) == [1024, 1024, 64]
+    for entries in (64, 32768):
+        card = bench(transport=transport, pairs=2, entries=entries)
+        assert sizes(card.driver) == [entries] * 4 + [64]
+
+
+def test_a_modern_driver_takes_fewer_entries_but_no_more(bench):
+    driver = bench(entries=4096).driver
+    for size, then in ((4096, 4096), (8192, 4096), (128, 128)):
+        driver.put("QUEUE_SIZE", size)
+        assert driver.get("QUEUE_SIZE") == then
+
+
+@pytest.mark.parametrize("features", [VERSION_1, VERSION_1 | PACKED])
+def test_a_state_has_the_size_that_the_driver_chose(bench, features):
+    first, second = bench(entries=4096), bench(entries=4096)
+    first.start(features, queues=())
+    first.driver.set_up(TX, 2048)
+    second.rig.function.restore(first.rig.function.state())
+    assert second.rig.device.queues[TX].size == 2048
+    second.driver.put("QUEUE_SELECT", RX)
+    assert second.driver.get("QUEUE_SIZE") == 4096
+
+
 def test_a_modern_driver_cannot_write_it(bench):
     driver = bench().start(VERSION_1).driver
     for offset in range(0, 16, 4):

@@ -31,3 +31,20 @@ def test_the_host_cuts_segments_unless_the_card_is_told_to():
         NicConfig.parse("e1000,tso=nobody")
     with pytest.raises(UsageError, match="tso=card"):
         NicConfig.parse("virtio-net,tso=card")
+
+
+def test_a_ring_has_a_power_of_two_of_entries():
+    assert NicConfig.parse("virtio-net").ring == 1024
+    for entries in (64, 4096, 32768):
+        assert NicConfig.parse(f"virtio-net,ring={entries},packed=on").ring == entries
+
+
+@pytest.mark.parametrize("value", ["0", "32", "1000", "65536", "-64", "1k"])
+def test_no_other_ring_is_taken(value):
+    with pytest.raises(UsageError, match=f"ring={value}; it takes a power of two from 64 to 32768"):
+        NicConfig.parse(f"virtio-net,ring={value}")
+
+
+def test_only_virtio_net_has_a_ring_to_choose():
+    with pytest.raises(UsageError, match="'ring=256'; e1000 takes"):
+        NicConfig.parse("e1000,ring=256")

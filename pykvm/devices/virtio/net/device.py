@@ -18,7 +18,7 @@ from pykvm.devices.virtio.queue import Queue
 from pykvm.interfaces import NetBackend
 from pykvm.net.vnet import Offload
 
-QUEUE, CONTROL_QUEUE = 1024, 64
+ENTRIES, CONTROL_ENTRIES = 1024, 64
 MAX_PAIRS = 8
 DEFAULT_MTU = 1500
 _LINK_UP, _ANNOUNCE = 1, 2
@@ -27,7 +27,8 @@ _ETHERNET = 18  # bytes of the header, with a tag
 
 
 class Net:
-    """A card with ``mac`` over ``backend``, of at most ``pairs`` queue pairs; see ``device.Type``.
+    """A card with ``mac`` over ``backend``, of at most ``pairs`` queue pairs with rings of at most
+    ``entries`` each, a power of two up to 32768; see ``device.Type``.
 
     ``make`` makes the engine once the device is known, which does without the features
     ``withheld``.
@@ -42,7 +43,7 @@ class Net:
 
     def __init__(
         self, mac: bytes, backend: NetBackend, make: Make, *, pairs: int = 1,
-        mtu: int = DEFAULT_MTU, withheld: int = 0,
+        entries: int = ENTRIES, mtu: int = DEFAULT_MTU, withheld: int = 0,
     ) -> None:  # fmt: skip
         self.mac, self.mtu, self.pairs = mac, mtu, pairs
         self._backend = backend
@@ -53,7 +54,7 @@ class Net:
         if Offload.USO4 in backend.offloads:
             self.features |= Feature.HOST_USO | Feature.GUEST_USO4 | Feature.GUEST_USO6
         self.features = int(self.features) & ~withheld
-        self.queue_sizes: Sequence[int] = [QUEUE] * (2 * pairs) + [CONTROL_QUEUE]
+        self.queue_sizes: Sequence[int] = [entries] * (2 * pairs) + [CONTROL_ENTRIES]
         self.link = True
         self._control = Control(self)
         self._forget()
