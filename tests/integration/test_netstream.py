@@ -120,6 +120,32 @@ def test_large_requests_leave_whole(place, card):
     assert (said["frames"], said["segments"], said["bytes"]) == (300, 300 * SEGMENTS, 300 * BIG)
 
 
+@pytest.mark.parametrize("packed", ["off", "on"])
+def test_a_longer_ring_takes_all_requests_before_anybody_has_to_wait(place, packed):
+    """The only interrupt that is asked for is the one that says all are sent, maybe twice."""
+    nic = f"virtio-net,backend=tap:tap0,ring=4096,packed={packed}"
+    with (
+        Peer(place, kind=0x0800) as peer,
+        Stream(place, nic, "unit=big count=3500") as guest,
+    ):
+        guest.start()
+        numbers = [number_of(frame, HEADERS) for frame in collect(peer, 3500, 1 << 17)]
+        said = guest.figures()
+    assert numbers == list(range(3500))
+    assert said["segments"] == 3500 * SEGMENTS
+    assert said["interrupts"] <= 2
+
+
+@pytest.mark.parametrize("packed", ["off", "on"])
+def test_a_longer_ring_goes_around(place, packed):
+    nic = f"virtio-net,backend=tap:tap0,ring=4096,packed={packed}"
+    with Peer(place) as peer, Stream(place, nic, "count=9000 batch=16") as guest:
+        guest.start()
+        numbers = [number_of(frame, 14) for frame in collect(peer, 9000, 2048)]
+        guest.figures()
+    assert numbers == list(range(9000))
+
+
 def numbered(number):
     return b"\xff" * 6 + b"\2\0\0\0\0\1\x88\xb5" + struct.pack("<Q", number) + bytes(MTU - 22)
 

@@ -32,7 +32,7 @@ struct net_header {
 enum { NET_NEEDS_CSUM = 1, NET_DATA_VALID = 2 };
 enum { NET_GSO_NONE = 0, NET_GSO_TCPV4 = 1, NET_GSO_TCPV6 = 4, NET_GSO_ECN = 0x80 };
 
-enum { NET_PAIRS = 4, NET_ENTRIES = 1024, NET_BUFFER = 2048, NET_PARTS = 48, NET_PIECES = 20, NET_MORE = 4 };
+enum { NET_PAIRS = 4, NET_ENTRIES = 4096, NET_BUFFER = 2048, NET_PARTS = 48, NET_PIECES = 20, NET_MORE = 4 };
 
 // What a device driver of this kit wants by default.
 #define NET_WANTED (F_RING | F_ANY_LAYOUT | NET_F_MAC | NET_F_STATUS | NET_F_CSUM | NET_F_HOST_TSO4 | \
@@ -42,7 +42,7 @@ struct net_options {
     const struct virtio_transport *transport;
     u64 wanted;
     unsigned pairs;     // 0: one
-    u16 entries;        // of each queue; 0: as many as the device has
+    u16 entries;        // of each queue; 0: as many as the device has, up to 1,024 to receive and NET_ENTRIES to send
     u16 indirect;       // longest chain with a table of its own; 0: NET_PIECES
     u32 rx_buffer;      // bytes of a receive buffer, header included; 0: NET_BUFFER
     bool interrupts;
