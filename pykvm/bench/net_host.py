@@ -176,7 +176,7 @@ class Server:
         self.started = threading.Event()
         self.done = threading.Event()
         self._listener = socket.create_server((ADDRESS, PORT))
-        # A window to begin with that no card has to wait for: the kernel would come to it by and by.
+        # A window that no card has to wait for: the kernel would come to it by and by.
         self._listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WINDOW)
         self._connection: socket.socket | None = None
         self._thread = threading.Thread(target=self._main, daemon=True)
