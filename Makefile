@@ -22,7 +22,7 @@ run: build ## run the demo guest on /dev/kvm
 	$(BIN)/pykvm run guest/build/demo.elf
 
 test: build ## run the whole test suite
-	$(PYTEST) -n $(JOBS) tests
+	$(PYTEST) -n $(JOBS) --dist worksteal tests
 
 build: $(VENV)/.built guest ## make .venv, the C extension and the guests
 
