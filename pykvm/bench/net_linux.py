@@ -46,7 +46,8 @@ def append(data: int) -> str:
     """The guest's command line, to send ``data`` bytes."""
     address = f"ip={net_host.GUEST}::{net_host.ADDRESS}:255.255.255.0::eth0:off"
     stream = f"pykvm.stream=tcp,{net_host.ADDRESS},{net_host.PORT},{data}"
-    return f"{LINUX_OPTIONS} quiet {address} {stream} pykvm.end=debug"
+    # It lingers while its line's counters are read.
+    return f"{LINUX_OPTIONS} quiet {address} {stream} pykvm.linger=1000 pykvm.end=debug"
 
 
 @contextmanager

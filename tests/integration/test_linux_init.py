@@ -15,6 +15,7 @@ from tests.support.linux_init import (
     numbered,
     program,
     pykvm_on_a_tap,
+    root_disk,
     shell,
 )
 
@@ -150,6 +151,18 @@ def test_a_restart_ends_the_run(host, guest):
 def test_a_shell_runs_in_the_lean_kernel(host, guest):
     guest.initrd.write_bytes(shell())
     done = host.boot(guest)
+    assert "SHELL LINUX 42" in done.log
+    assert done.status == 0
+
+
+@pytest.mark.linux
+@busybox
+def test_a_root_file_system_lies_on_a_virtio_disk(host, guest, tmp_path):
+    guest.initrd, guest.disk = None, tmp_path / "root.img"
+    root_disk(guest.disk, tmp_path / "root")
+    guest.words = "root=/dev/vda init=/init"
+    done = host.boot(guest)
+    assert "VFS: Mounted root (ext2 filesystem) readonly on device" in done.log
     assert "SHELL LINUX 42" in done.log
     assert done.status == 0
 

@@ -40,12 +40,24 @@ def shell():
     )
 
 
+def root_disk(image, directory):
+    """A disk with the same shell on a file system of its own, made in ``directory``."""
+    for name in ("bin", "dev", "proc"):
+        (directory / name).mkdir(parents=True)
+    (directory / "bin/busybox").write_bytes(BUSYBOX.read_bytes())
+    (directory / "init").write_bytes(SHELL)
+    for name in ("bin/busybox", "init"):
+        (directory / name).chmod(0o755)
+    command = ["mke2fs", "-q", "-t", "ext2", "-d", directory, image, "8M"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 @dataclass
 class Guest:
     """What is booted; ``nic`` is e1000 or virtio-net, ``disk`` and ``console`` are paths."""
 
     kernel: Path
-    initrd: Path
+    initrd: Path | None
     words: str = ""
     cpus: int = 1
     memory: int = 128
@@ -98,9 +110,11 @@ class Qemu:
             f"user,model={guest.nic}".replace("virtio-net", "virtio-net-pci")
             if guest.nic else "none",
             "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
-            "-kernel", str(guest.kernel), "-initrd", str(guest.initrd),
+            "-kernel", str(guest.kernel),
             "-append", f"console=ttyS0 panic=-1 reboot=k {guest.words}",
         ]  # fmt: skip
+        if guest.initrd:
+            words += ["-initrd", str(guest.initrd)]
         if guest.disk:
             words += ["-drive", f"file={guest.disk},format=raw,if=virtio"]
         if guest.console:
@@ -130,9 +144,10 @@ class Pykvm:
         words = ["ip", "netns", "exec", self._place] if self._place else []
         words += [
             sys.executable, "-m", "pykvm", "run", str(guest.kernel), "-m", f"{guest.memory}M",
-            "--cpus", str(guest.cpus), "--initrd", str(guest.initrd),
-            "--append", f"{OPTIONS} {guest.words}",
+            "--cpus", str(guest.cpus), "--append", f"{OPTIONS} {guest.words}",
         ]  # fmt: skip
+        if guest.initrd:
+            words += ["--initrd", str(guest.initrd)]
         if guest.nic:
             words += ["--nic", f"{guest.nic},backend=tap:tap0"]
         if guest.disk:

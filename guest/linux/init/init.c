@@ -87,6 +87,7 @@ static void open_console(void)
 static void end(void)
 {
     const char *how = argument("pykvm.end");
+    sleep_milliseconds((uint32_t)argument_number("pykvm.linger", 0)); /* for who looks at what we printed */
     if (how && equal(how, "debug") && !sys(SYS_IOPERM, 0xf4, 1, 1))
         __asm__ volatile("outb %0, %1" : : "a"((uint8_t)(failures != 0)), "Nd"((uint16_t)0xf4));
     sys(SYS_REBOOT, REBOOT_MAGIC1, REBOOT_MAGIC2,
