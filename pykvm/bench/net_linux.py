@@ -36,7 +36,7 @@ def missing(kernel: str | None) -> str | None:
     """Why there is no such stream here, or None."""
     with Kvm() as kvm:
         if probe_syscall.ring(kvm) != 0:
-            return "linux: left out: this host's KVM alone runs no Linux programs (see: pykvm doctor)"
+            return "linux: left out: this KVM alone runs no Linux programs (see: pykvm doctor)"
     if kernel is None:
         return "linux: left out: it takes a kernel: --kernel FILE (make linux-guest builds one)"
     return None
