@@ -47,7 +47,8 @@ class Snapshot:
 
 
 def check_returns(snapshot: Snapshot) -> None:
-    """KVM's count of returns lies between pykvm's two. Raises PykvmError."""
+    """KVM's count of returns lies between pykvm's two, and each exit is one: a kick returns, too.
+    Raises PykvmError."""
     if snapshot.returns is None:
         return
     least, most = snapshot.returns
@@ -56,6 +57,8 @@ def check_returns(snapshot: Snapshot) -> None:
         raise PykvmError(
             f"pykvm counted {least} to {most} returns of KVM_RUN, KVM {theirs}: not the same"
         )
+    if (exits := sum(snapshot.reasons.values())) > most:
+        raise PykvmError(f"pykvm counted {exits} exits in {most} returns of KVM_RUN: too many")
 
 
 def check_mmio(snapshot: Snapshot) -> None:

@@ -42,14 +42,14 @@ class Counting:
         """From any thread."""
         before = self._returns()
         kernel = sum_up([counters.read() for counters in self._kernel])
+        reasons = sum_up([self._reasons(vcpu) for vcpu in self._vcpus])
         after = self._returns() + len(self._vcpus)
-        reasons: dict[str, int] = {}
-        for vcpu in self._vcpus:
-            for number in range(lib.PK_REASONS):
-                if count := int(vcpu.reasons[number]):
-                    name = EXIT_NAMES.get(number, str(number))
-                    reasons[name] = reasons.get(name, 0) + count
         return Snapshot(now(), traffic(self._tap), kernel, (before, after), reasons)
+
+    @staticmethod
+    def _reasons(vcpu: Any) -> dict[str, int]:
+        counts = ((number, int(vcpu.reasons[number])) for number in range(lib.PK_REASONS))
+        return {EXIT_NAMES.get(number, str(number)): count for number, count in counts if count}
 
     def _returns(self) -> int:
         return sum(int(vcpu.runs) for vcpu in self._vcpus)

@@ -70,9 +70,8 @@ def test_every_frame_and_every_exit_is_accounted_for(who, direction):
     done = streamed(stream, of_ours(who, stream))
     assert done.frames == done.requests > 0
     assert done.samples
-    # a kick returns, and is no exit
-    assert done.kernel["fpu_reload"] >= sum(done.reasons.values()) > 0
-    assert done.kernel["exits"] > 0
+    assert sum(done.reasons.values()) > 0
+    assert min(done.kernel["fpu_reload"], done.kernel["exits"]) > 0
     assert 0 < done.cpu_seconds < 2 * done.window + 1
 
 

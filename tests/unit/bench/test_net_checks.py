@@ -123,6 +123,11 @@ def test_samples_are_checked_too():
         check(replace(a_run(), samples=[bad]))
 
 
+def test_more_exits_than_returns_are_told():
+    with pytest.raises(PykvmError, match="802 exits in 801 returns"):
+        check(with_end(a_run(), reasons={"MMIO": 602, "IO": 200}))
+
+
 def test_mmio_exits_that_only_kvm_counted_are_told():
     with pytest.raises(PykvmError, match="MMIO"):
         check(with_end(a_run(), kernel={**counters(2), "mmio_exits": 700}))
