@@ -18,8 +18,8 @@ HERE = Path(__file__).parent
 SOURCES = [
     "guestmem.c", "bus.c", "doorbell.c", "vcpu.c", "inet.c", "irqline.c", "host.c", "coalesce.c",
     "virtq.c", "virtq_split.c", "virtq_packed.c", "isr.c", "virtio_net.c", "virtio_net_rx.c",
-    "e1000.c", "e1000_irq.c", "e1000_tx.c", "e1000_send.c", "e1000_segment.c", "e1000_rx.c",
-    "atomic.c", "floor.c",
+    "e1000.c", "e1000_thread.c", "e1000_irq.c", "e1000_tx.c", "e1000_send.c", "e1000_segment.c",
+    "e1000_rx.c", "atomic.c", "floor.c",
 ]  # fmt: skip
 HEADERS = [
     "guestmem.h", "bus.h", "doorbell.h", "vcpu.h", "irqline.h", "virtq.h", "isr.h",

@@ -36,6 +36,7 @@ enum {
 };
 
 enum {
+    E1000_TURN = 64,      /* frames either way before the lock is let go */
     DESCRIPTOR = 16,
     SHORTEST = 60,        /* without FCS, as every length here */
     STANDARD = 1518,      /* with a tag */
@@ -136,7 +137,14 @@ static inline bool looped(const struct pk_e1000 *card)
     return (cell(card, E_RCTL) >> 6 & 3) == 1 || card->flags & PK_E1000_PHY_LOOP;
 }
 
+static inline bool running(const struct pk_e1000 *card)
+{
+    return __atomic_load_n(&card->running, __ATOMIC_ACQUIRE);
+}
+
 uint64_t pk_now(void);
+/* The thread, if it sleeps; whoever has work for it has said so before. */
+void pk_e1000_wake(struct pk_e1000 *card);
 void pk_e1000_complain(struct pk_e1000 *card, uint32_t error);
 
 /* Causes that a delay timer holds back for `delay` (RDTR, TIDV), at most `bound` (RADV, TADV). */

@@ -20,13 +20,6 @@ uint64_t pk_now(void)
 static void lock(struct pk_e1000 *card) { pthread_mutex_lock(&card->irq.lock); }
 static void unlock(struct pk_e1000 *card) { pthread_mutex_unlock(&card->irq.lock); }
 
-/* The thread sleeps until the next thing that it knows of: tell it of a nearer one. */
-static void new_deadline(struct pk_e1000 *card)
-{
-    if (__atomic_load_n(&card->sleeping, __ATOMIC_SEQ_CST))
-        pk_signal(card->wake);
-}
-
 static void drive(struct pk_e1000 *card)
 {
     struct pk_e1000_irq *irq = &card->irq;
@@ -78,7 +71,7 @@ static void rise(struct pk_e1000 *card, uint64_t now)
     if (now < due) {
         if (due != irq->held) {
             irq->held = due;
-            new_deadline(card);
+            pk_e1000_wake(card); /* it sleeps until the next thing that it knows of */
         }
         return;
     }
@@ -191,7 +184,7 @@ void pk_e1000_delay(struct pk_e1000 *card, struct pk_e1000_timer *timer, uint32_
     timer->at = now + (uint64_t)delay * DELAY_UNIT;
     if (timer->bound && timer->at > timer->bound)
         timer->at = timer->bound;
-    new_deadline(card);
+    pk_e1000_wake(card);
     unlock(card);
 }
 
