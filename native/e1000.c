@@ -166,7 +166,8 @@ bool pk_e1000_answer(void *opaque, bool write, uint64_t offset, uint32_t size, u
         return true;
     case E_RDT:
         set_cell(card, E_RDT, written & 0xFFFF);
-        pk_e1000_resume(card);
+        if (__atomic_load_n(&card->sleeping, __ATOMIC_SEQ_CST) == E1000_HUNGRY)
+            pk_e1000_wake(card);
         return true;
     case E_ICR:
         pk_e1000_cause(card, 0, written);

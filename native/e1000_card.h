@@ -61,9 +61,9 @@ struct pk_e1000_irq {
     uint64_t next;         /* ITR: before that time the line may not rise again */
     uint64_t held;         /* when a rise that was held back is due, 0: none is */
     bool adaptive;         /* the line rises no more often than the guest can take it, see pace() */
-    uint64_t raised;       /* when it rose; 0: the guest has looked since */
+    uint64_t rose;         /* when it last did */
+    uint64_t raised;       /* the same; 0: the guest has looked since */
     uint64_t answer;       /* how long the guest takes to look, smoothed; ns, atomic */
-    uint64_t unhurried;    /* adaptive: before that time the line had better not rise again */
     uint64_t looked;       /* when the guest last touched causes or mask */
     uint64_t busy;         /* when frames last moved; atomic */
     struct pk_e1000_timer rx, tx;
@@ -87,14 +87,17 @@ struct pk_e1000 {
 
     pthread_t thread;
     bool inline_tx;
-    uint32_t running, stop, kicked, sleeping; /* atomic */
+    uint32_t running, stop, kicked; /* atomic */
+    uint32_t sleeping;     /* E1000_AWAKE and so on; atomic */
     bool more;             /* the last turn left descriptors behind */
     uint64_t retry;        /* the descriptor failed: do not read it before that time */
     int wake, notice;      /* eventfds */
     struct pk_doorbells *doorbells; /* where writes to TDT and RDT may be collected; or NULL */
     uint64_t window;       /* the registers' guest-physical address, 0: nowhere */
-    uint32_t collecting;   /* atomic */
+    uint32_t collecting;   /* doorbells that KVM collects; atomic */
     uint32_t streak;       /* doorbells since the thread slept */
+    uint32_t naps;         /* in a row that ended without a descriptor */
+    uint64_t burst, usual_burst; /* doorbells since the last pause; between two, smoothed */
     struct pk_spin spin;
 };
 
@@ -143,6 +146,8 @@ static inline bool running(const struct pk_e1000 *card)
 }
 
 uint64_t pk_now(void);
+/* What the thread does; hungry is asleep and without a descriptor to receive into. */
+enum { E1000_AWAKE, E1000_ASLEEP, E1000_HUNGRY };
 /* The thread, if it sleeps; whoever has work for it has said so before. */
 void pk_e1000_wake(struct pk_e1000 *card);
 void pk_e1000_complain(struct pk_e1000 *card, uint32_t error);
@@ -151,7 +156,7 @@ void pk_e1000_complain(struct pk_e1000 *card, uint32_t error);
 void pk_e1000_delay(struct pk_e1000 *card, struct pk_e1000_timer *timer, uint32_t delay,
                     uint32_t bound);
 void pk_e1000_update(struct pk_e1000 *card);        /* INTX_DIS may have changed */
-uint64_t pk_e1000_patience(const struct pk_e1000 *card); /* ns that adaptive interrupts wait; from any thread */
+uint64_t pk_e1000_answer_time(const struct pk_e1000 *card); /* ns from an interrupt to the guest's look at it */
 void pk_e1000_adapt(struct pk_e1000 *card, bool adaptive); /* whether the line spares a slow guest */
 void pk_e1000_forget_causes(struct pk_e1000 *card);
 /* Do what is due; returns the time of the next thing to do, or 0. */

@@ -7,6 +7,7 @@ enum { ITR_UNIT = 256, DELAY_UNIT = 1024 }; /* ns */
 enum {
     SHARE = 64,         /* answers that fit between two interrupts */
     PATIENCE = 2000000, /* ns, the most that an interrupt waits for that */
+    SENT_MORE = 3,      /* times as much for frames that were sent: nobody waits for those */
     QUIET = 50000,      /* ns without frames after which it waits no longer: who sends waits for it */
 };
 
@@ -31,13 +32,14 @@ static uint64_t answered(const struct pk_e1000_irq *irq)
     return __atomic_load_n(&irq->answer, __ATOMIC_RELAXED);
 }
 
-static uint64_t patience(const struct pk_e1000_irq *irq)
+static uint64_t patience(const struct pk_e1000 *card)
 {
-    uint64_t wanted = answered(irq) * SHARE;
-    return wanted < PATIENCE ? wanted : PATIENCE;
+    uint64_t wanted = answered(&card->irq) * SHARE;
+    bool sent = !(cell(card, E_ICR) & cell(card, E_IMS) & ~(uint32_t)(CAUSE_TXDW | CAUSE_TXQE));
+    return (wanted < PATIENCE ? wanted : PATIENCE) * (sent ? SENT_MORE : 1);
 }
 
-uint64_t pk_e1000_patience(const struct pk_e1000 *card) { return patience(&card->irq); }
+uint64_t pk_e1000_answer_time(const struct pk_e1000 *card) { return answered(&card->irq); }
 
 /* Whether the receive ring cannot wait. */
 static bool pressed(const struct pk_e1000 *card)
@@ -57,7 +59,8 @@ static uint64_t pace(const struct pk_e1000 *card)
         return irq->next;
     uint64_t busy = __atomic_load_n(&irq->busy, __ATOMIC_RELAXED), answer = answered(irq);
     uint64_t quiet = (busy > irq->looked ? busy : irq->looked) + (answer > QUIET ? answer : QUIET);
-    uint64_t pace = quiet < irq->unhurried ? quiet : irq->unhurried;
+    uint64_t unhurried = irq->rose + patience(card);
+    uint64_t pace = quiet < unhurried ? quiet : unhurried;
     return pace > irq->next ? pace : irq->next;
 }
 
@@ -77,8 +80,7 @@ static void rise(struct pk_e1000 *card, uint64_t now)
     }
     irq->held = 0;
     irq->next = interval ? now + (uint64_t)interval * ITR_UNIT : 0;
-    irq->unhurried = now + patience(irq);
-    irq->raised = now;
+    irq->rose = irq->raised = now;
     irq->level = true;
     drive(card);
 }
@@ -168,7 +170,7 @@ void pk_e1000_forget_causes(struct pk_e1000 *card)
 {
     lock(card);
     struct pk_e1000_irq *irq = &card->irq;
-    irq->unhurried = irq->raised = 0;
+    irq->rose = irq->raised = 0;
     irq->next = irq->held = irq->rx.at = irq->rx.bound = irq->tx.at = irq->tx.bound = 0;
     follow(card, 0);
     unlock(card);

@@ -5,7 +5,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STREAK = 16 }; /* doorbells without sleep after which KVM collects them */
+enum { TDT = 1, RDT = 2 };
+enum {
+    STREAK = 16,       /* busy turns without sleep after which KVM collects doorbells */
+    NAP = 100000, NAPS = 8, /* ns; so often */
+    LONGEST = 2000000, /* ns that the thread looks for a doorbell at most */
+    BURST_MOST = 1 << 16,
+};
 
 void pk_e1000_wake(struct pk_e1000 *card)
 {
@@ -15,36 +21,48 @@ void pk_e1000_wake(struct pk_e1000 *card)
         pk_signal(card->wake);
 }
 
-static bool collecting(const struct pk_e1000 *card)
+/* Doorbells that KVM collects; a set. */
+static uint32_t collecting(const struct pk_e1000 *card)
 {
     return __atomic_load_n(&card->collecting, __ATOMIC_ACQUIRE);
 }
 
-/* Let KVM collect the doorbells, or not. */
-static void collect(struct pk_e1000 *card, bool on)
+/* Let KVM collect a doorbell, or not. */
+static void collect(struct pk_e1000 *card, uint32_t which, bool on)
 {
-    if (on == collecting(card) || !card->doorbells || !card->window)
+    uint32_t before = collecting(card);
+    if (on == !!(before & which) || !card->doorbells || !card->window)
         return;
-    bool tdt = pk_doorbells_collect(card->doorbells, card->window + E_TDT, 4, on);
-    bool rdt = pk_doorbells_collect(card->doorbells, card->window + E_RDT, 4, on);
-    __atomic_store_n(&card->collecting, on && (tdt || rdt), __ATOMIC_RELEASE);
+    uint64_t at = card->window + (which == TDT ? E_TDT : E_RDT);
+    bool done = pk_doorbells_collect(card->doorbells, at, 4, on);
+    __atomic_store_n(&card->collecting, on && done ? before | which : before & ~which, __ATOMIC_RELEASE);
+}
+
+static void collect_nothing(struct pk_e1000 *card)
+{
+    collect(card, TDT, false);
+    collect(card, RDT, false);
 }
 
 void pk_e1000_place(struct pk_e1000 *card, struct pk_doorbells *doorbells, uint64_t window)
 {
-    collect(card, false);
+    collect_nothing(card);
     card->doorbells = doorbells;
     card->window = window;
 }
 
-static bool transmit_turn(struct pk_e1000 *card)
+static bool transmit_turn(struct pk_e1000 *card, uint64_t now)
 {
-    if (card->inline_tx ||
-        (!__atomic_exchange_n(&card->kicked, 0, __ATOMIC_SEQ_CST) && !card->more))
+    if (card->inline_tx)
         return false;
+    bool rung = __atomic_exchange_n(&card->kicked, 0, __ATOMIC_SEQ_CST);
+    if (!rung && !card->more)
+        return false;
+    card->burst += rung && card->burst < BURST_MOST;
+    __atomic_store_n(&card->irq.busy, now, __ATOMIC_RELAXED); /* before it causes anything */
     pk_e1000_acquire(card);
-    if (card->streak++ == STREAK)
-        collect(card, true);
+    if (card->streak++ >= STREAK)
+        collect(card, TDT, true);
     card->more = pk_e1000_transmit(card, E1000_TURN);
     pk_e1000_release(card);
     return true;
@@ -62,29 +80,43 @@ static bool receive_turn(struct pk_e1000 *card, uint64_t now)
     if (!receiving(card, now))
         return false;
     pk_e1000_acquire(card);
-    card->retry = 0;
+    card->retry = card->naps = 0;
     bool more = pk_e1000_take(card, E1000_TURN);
-    if (more && !card->inline_tx && card->streak++ == STREAK)
-        collect(card, true); /* RDT, for a guest that only receives */
+    if (more && !card->inline_tx && card->streak++ >= STREAK)
+        collect(card, RDT, true);
     pk_e1000_release(card);
     return more;
 }
 
-static void sleep_on(struct pk_e1000 *card, uint64_t now)
+/* Which doorbells to listen to while asleep: one that has to wake the thread cannot be collected. RDT
+ * has to where frames wait for descriptors. But a driver that is busy with those that it has got will
+ * ring soon: for some naps the thread rather looks by itself. Returns when the nap is over, or 0. */
+static uint64_t settle(struct pk_e1000 *card, uint64_t now)
 {
+    bool hungry = !pk_e1000_room(card), nap = hungry && collecting(card) & RDT && card->naps < NAPS;
+    uint32_t wanted = card->inline_tx || (hungry && !nap) ? 0 : RDT;
     card->streak = 0;
-    if (collecting(card)) {
+    card->naps = nap ? card->naps + 1 : 0;
+    if (card->doorbells && collecting(card) != wanted) {
         pk_e1000_acquire(card);
-        collect(card, false);
+        collect(card, TDT, false);
+        collect(card, RDT, wanted);
         pk_e1000_release(card);
         pk_doorbells_drain(card->doorbells);
     }
-    __atomic_store_n(&card->sleeping, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&card->sleeping, hungry && !nap ? E1000_HUNGRY : E1000_ASLEEP, __ATOMIC_SEQ_CST);
+    return nap ? now + NAP : 0;
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b) { return a && (!b || a < b) ? a : b; }
+
+static void sleep_on(struct pk_e1000 *card, uint64_t now)
+{
+    uint64_t next = settle(card, now);
     struct pollfd watched[2] = {{.fd = card->wake, .events = POLLIN}, {.fd = card->fd, .events = POLLIN}};
     bool listen = receiving(card, now);
-    uint64_t next = pk_e1000_run_timers(card, now); /* whoever sets one from now on wakes us */
-    if (card->retry && (!next || card->retry < next))
-        next = card->retry;
+    /* Whoever sets a timer from now on wakes us. */
+    next = sooner(next, sooner(card->retry, pk_e1000_run_timers(card, now)));
     struct timespec pause = {(time_t)((next - now) / 1000000000u), (long)((next - now) % 1000000000u)};
     if (next && next <= now)
         pause = (struct timespec){0, 0};
@@ -92,10 +124,24 @@ static void sleep_on(struct pk_e1000 *card, uint64_t now)
                 __atomic_load_n(&card->stop, __ATOMIC_SEQ_CST);
     if (!work)
         ppoll(watched, listen ? 2 : 1, next ? &pause : NULL, NULL);
-    __atomic_store_n(&card->sleeping, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&card->sleeping, E1000_AWAKE, __ATOMIC_SEQ_CST);
     uint64_t drained;
     if (watched[0].revents && read(card->wake, &drained, sizeof drained) < 0)
         return;
+}
+
+/* Looking for doorbells costs time, and so does an exit for each that comes while the thread is asleep:
+ * look for as long as those of a usual burst would take. An exit takes about what the guest takes to
+ * answer an interrupt, and a burst is over when no doorbell comes for two of them. */
+static void pause_over(struct pk_e1000 *card, uint64_t ns)
+{
+    uint64_t exit = pk_e1000_answer_time(card);
+    if (ns < PK_SPIN_LEAST || ns < 2 * exit)
+        return;
+    card->usual_burst = card->usual_burst ? (3 * card->usual_burst + card->burst) / 4 : card->burst;
+    card->burst = 0;
+    uint64_t worth = card->usual_burst * exit;
+    card->spin.limit = worth < PK_SPIN_LEAST ? PK_SPIN_LEAST : worth < LONGEST ? worth : LONGEST;
 }
 
 static void *work(void *opaque)
@@ -108,18 +154,19 @@ static void *work(void *opaque)
         uint64_t now = pk_now();
         if (collecting(card))
             pk_doorbells_drain(card->doorbells);
-        bool busy = transmit_turn(card);
+        bool busy = transmit_turn(card, now);
         busy |= receive_turn(card, now);
         pk_e1000_run_timers(card, now);
         if (busy) {
+            if (card->spin.idle)
+                pause_over(card, now - card->spin.idle);
             __atomic_store_n(&card->irq.busy, now, __ATOMIC_RELAXED);
             pk_spin_busy(&card->spin);
         } else if (pk_spin_over(&card->spin, now)) {
             sleep_on(card, now);
-            /* A guest that is slow to answer is slow to ring, too. */
-            uint64_t patience = pk_e1000_patience(card);
-            card->spin.most = patience > PK_SPIN_MOST ? patience : PK_SPIN_MOST;
-            pk_spin_slept(&card->spin, pk_now() - now);
+            if (!card->naps)
+                pause_over(card, pk_now() - card->spin.idle);
+            pk_spin_busy(&card->spin);
         }
     }
     return NULL;
@@ -146,6 +193,6 @@ void pk_e1000_stop(struct pk_e1000 *card)
     __atomic_store_n(&card->stop, 1, __ATOMIC_SEQ_CST);
     pk_signal(card->wake);
     pthread_join(card->thread, NULL);
-    collect(card, false);
+    collect_nothing(card);
     __atomic_store_n(&card->running, 0, __ATOMIC_RELEASE);
 }

@@ -71,14 +71,14 @@ class SocketCable(Cable):
 class Bench:
     """The card with its surroundings, driven by register names."""
 
-    def __init__(self, memory, *, engine=ReferenceEngine, cable=None):
+    def __init__(self, memory, *, engine=ReferenceEngine, cable=None, doorbells=None):
         self.memory = memory
         self.line, self.clock, self.cable = Line(), Clock(), cable or Cable()
         self.told, self.reported = [], []
         self.card = E1000(
             "e1000-0", MAC, irq=self.line, loop=self.clock, memory=memory, backend=self.cable,
             trace=lambda what, details: self.told.append((what, details)),
-            engine=engine, report=self.reported.append,
+            engine=engine, report=self.reported.append, doorbells=doorbells,
         )  # fmt: skip
         self.card.config.on_change = lambda offset, size: self.card.config_changed()
         self.card.config.write(0x04, 2, 0x7)  # I/O, memory, bus master
