@@ -118,6 +118,7 @@ static bool threaded(const struct pk_e1000 *card) { return running(card) && !car
 
 static void ring(struct pk_e1000 *card)
 {
+    __atomic_fetch_add(&card->burst, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&card->kicked, 1, __ATOMIC_SEQ_CST);
     pk_e1000_wake(card);
 }

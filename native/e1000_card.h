@@ -95,9 +95,9 @@ struct pk_e1000 {
     struct pk_doorbells *doorbells; /* where writes to TDT and RDT may be collected; or NULL */
     uint64_t window;       /* the registers' guest-physical address, 0: nowhere */
     uint32_t collecting;   /* doorbells that KVM collects; atomic */
-    uint32_t streak;       /* doorbells since the thread slept */
     uint32_t naps;         /* in a row that ended without a descriptor */
-    uint64_t burst, usual_burst; /* doorbells since the last pause; between two, smoothed */
+    uint32_t burst;        /* writes to TDT since the last pause; atomic */
+    uint64_t usual_burst;  /* between two pauses, smoothed */
     struct pk_spin spin;
 };
 
@@ -172,8 +172,8 @@ uint32_t pk_e1000_room(const struct pk_e1000 *card);
 uint32_t pk_e1000_store(struct pk_e1000 *card, uint32_t length);
 /* Raise what storing caused. */
 void pk_e1000_announce(struct pk_e1000 *card, uint32_t causes);
-/* Take at most `most` frames from the descriptor; true when there may be more. */
-bool pk_e1000_take(struct pk_e1000 *card, uint32_t most);
+/* Take at most `most` frames from the descriptor; returns how many. */
+uint32_t pk_e1000_take(struct pk_e1000 *card, uint32_t most);
 
 static inline uint8_t *incoming_frame(struct pk_e1000 *card) { return card->incoming + 10; }
 

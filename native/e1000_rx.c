@@ -208,29 +208,22 @@ void pk_e1000_receive(struct pk_e1000 *card, const uint8_t *frame, uint32_t leng
     pk_e1000_announce(card, pk_e1000_store(card, length));
 }
 
-bool pk_e1000_take(struct pk_e1000 *card, uint32_t most)
+uint32_t pk_e1000_take(struct pk_e1000 *card, uint32_t most)
 {
-    uint32_t causes = 0;
-    bool more = true;
+    uint32_t causes = 0, taken = 0;
     /* With the receiver off frames are taken, and lost: a cable does not wait. With it on, they stay
      * where they are for as long as there is no descriptor. */
-    while (most-- && (!(cell(card, E_RCTL) & RCTL_EN) || pk_e1000_room(card))) {
+    while (taken < most && (!(cell(card, E_RCTL) & RCTL_EN) || pk_e1000_room(card))) {
         ssize_t got = pk_read(card->fd, card->incoming, sizeof(struct virtio_net_hdr) + FROM_WIRE);
-        if (got < 0) {
-            if (errno != EAGAIN && errno != EINTR) /* the interface is down, or gone */
+        if (got <= (ssize_t)sizeof(struct virtio_net_hdr)) {
+            /* The interface is down, or gone, or the other end has hung up. */
+            if (got >= 0 || (errno != EAGAIN && errno != EINTR))
                 card->retry = pk_now() + RETRY_NS;
-            more = errno == EINTR;
             break;
         }
-        if (got > (ssize_t)sizeof(struct virtio_net_hdr))
-            causes |= pk_e1000_store(card, (uint32_t)got - (uint32_t)sizeof(struct virtio_net_hdr));
-        else
-            more = false; /* the other end has hung up */
-        if (!more) {
-            card->retry = pk_now() + RETRY_NS;
-            break;
-        }
+        causes |= pk_e1000_store(card, (uint32_t)got - (uint32_t)sizeof(struct virtio_net_hdr));
+        taken++;
     }
     pk_e1000_announce(card, causes);
-    return more;
+    return taken;
 }

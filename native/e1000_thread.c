@@ -7,10 +7,12 @@
 
 enum { TDT = 1, RDT = 2 };
 enum {
-    STREAK = 16,       /* busy turns without sleep after which KVM collects doorbells */
-    NAP = 100000, NAPS = 8, /* ns; so often */
-    LONGEST = 2000000, /* ns that the thread looks for a doorbell at most */
+    DENSE = 16,        /* doorbells in a burst from which on KVM collects them */
     BURST_MOST = 1 << 16,
+    LONGEST = 2000000, /* ns that the thread looks for a doorbell at most */
+    UNKNOWN = 50000,   /* ns of an exit where the guest has answered no interrupt yet */
+    NAP = 100000,      /* ns */
+    NAPS = 100,        /* in a row at most */
 };
 
 void pk_e1000_wake(struct pk_e1000 *card)
@@ -51,17 +53,20 @@ void pk_e1000_place(struct pk_e1000 *card, struct pk_doorbells *doorbells, uint6
     card->window = window;
 }
 
+static uint32_t burst(const struct pk_e1000 *card)
+{
+    return __atomic_load_n(&card->burst, __ATOMIC_RELAXED);
+}
+
 static bool transmit_turn(struct pk_e1000 *card, uint64_t now)
 {
     if (card->inline_tx)
         return false;
-    bool rung = __atomic_exchange_n(&card->kicked, 0, __ATOMIC_SEQ_CST);
-    if (!rung && !card->more)
+    if (!__atomic_exchange_n(&card->kicked, 0, __ATOMIC_SEQ_CST) && !card->more)
         return false;
-    card->burst += rung && card->burst < BURST_MOST;
     __atomic_store_n(&card->irq.busy, now, __ATOMIC_RELAXED); /* before it causes anything */
     pk_e1000_acquire(card);
-    if (card->streak++ >= STREAK)
+    if (burst(card) >= DENSE)
         collect(card, TDT, true);
     card->more = pk_e1000_transmit(card, E1000_TURN);
     pk_e1000_release(card);
@@ -80,27 +85,34 @@ static bool receive_turn(struct pk_e1000 *card, uint64_t now)
     if (!receiving(card, now))
         return false;
     pk_e1000_acquire(card);
-    card->retry = card->naps = 0;
-    bool more = pk_e1000_take(card, E1000_TURN);
-    if (more && !card->inline_tx && card->streak++ >= STREAK)
+    card->retry = 0;
+    uint32_t taken = pk_e1000_take(card, E1000_TURN);
+    if (taken && !card->inline_tx)
         collect(card, RDT, true);
     pk_e1000_release(card);
-    return more;
+    return taken;
 }
 
-/* Which doorbells to listen to while asleep: one that has to wake the thread cannot be collected. RDT
- * has to where frames wait for descriptors. But a driver that is busy with those that it has got will
- * ring soon: for some naps the thread rather looks by itself. Returns when the nap is over, or 0. */
+/* Which doorbells to listen to while asleep: one that has to wake the thread cannot be collected. TDT
+ * has to, and RDT where frames wait for descriptors. But to turn that off and on again may take KVM
+ * milliseconds (it waits for every vCPU to have seen it), and where doorbells come in bursts, or the
+ * driver is busy with all the descriptors that it has got, there will be one soon: for some naps the
+ * thread rather looks by itself. Returns when the nap is over, or 0. */
 static uint64_t settle(struct pk_e1000 *card, uint64_t now)
 {
-    bool hungry = !pk_e1000_room(card), nap = hungry && collecting(card) & RDT && card->naps < NAPS;
-    uint32_t wanted = card->inline_tx || (hungry && !nap) ? 0 : RDT;
-    card->streak = 0;
+    bool hungry = !pk_e1000_room(card), patient = card->naps < NAPS;
+    bool dense = card->usual_burst >= DENSE || burst(card) >= DENSE;
+    uint32_t before = collecting(card), wanted = 0;
+    if (before & TDT && dense && patient)
+        wanted |= TDT;
+    if (!card->inline_tx && (!hungry || (before & RDT && patient)))
+        wanted |= RDT;
+    bool nap = wanted & TDT || (hungry && wanted & RDT);
     card->naps = nap ? card->naps + 1 : 0;
-    if (card->doorbells && collecting(card) != wanted) {
+    if (card->doorbells && before != wanted) {
         pk_e1000_acquire(card);
-        collect(card, TDT, false);
-        collect(card, RDT, wanted);
+        collect(card, TDT, wanted & TDT);
+        collect(card, RDT, wanted & RDT);
         pk_e1000_release(card);
         pk_doorbells_drain(card->doorbells);
     }
@@ -135,11 +147,16 @@ static void sleep_on(struct pk_e1000 *card, uint64_t now)
  * answer an interrupt, and a burst is over when no doorbell comes for two of them. */
 static void pause_over(struct pk_e1000 *card, uint64_t ns)
 {
-    uint64_t exit = pk_e1000_answer_time(card);
-    if (ns < PK_SPIN_LEAST || ns < 2 * exit)
+    uint64_t answer = pk_e1000_answer_time(card), exit = answer ? answer : UNKNOWN;
+    uint64_t least = 2 * exit > PK_SPIN_LEAST ? 2 * exit : PK_SPIN_LEAST;
+    if (ns < least) {
+        if (ns > card->spin.limit) /* it slept within a burst */
+            card->spin.limit = least;
         return;
-    card->usual_burst = card->usual_burst ? (3 * card->usual_burst + card->burst) / 4 : card->burst;
-    card->burst = 0;
+    }
+    uint32_t rung = __atomic_exchange_n(&card->burst, 0, __ATOMIC_RELAXED);
+    rung = rung < BURST_MOST ? rung : BURST_MOST;
+    card->usual_burst = card->usual_burst ? (3 * card->usual_burst + rung) / 4 : rung;
     uint64_t worth = card->usual_burst * exit;
     card->spin.limit = worth < PK_SPIN_LEAST ? PK_SPIN_LEAST : worth < LONGEST ? worth : LONGEST;
 }
@@ -161,12 +178,10 @@ static void *work(void *opaque)
             if (card->spin.idle)
                 pause_over(card, now - card->spin.idle);
             __atomic_store_n(&card->irq.busy, now, __ATOMIC_RELAXED);
+            card->naps = 0;
             pk_spin_busy(&card->spin);
         } else if (pk_spin_over(&card->spin, now)) {
             sleep_on(card, now);
-            if (!card->naps)
-                pause_over(card, pk_now() - card->spin.idle);
-            pk_spin_busy(&card->spin);
         }
     }
     return NULL;

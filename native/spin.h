@@ -20,7 +20,6 @@ enum {
 };
 
 struct pk_spin {
-    uint64_t most;  /* ns that limit may grow to; 0 counts as PK_SPIN_MOST */
     uint64_t limit; /* ns; 0 counts as PK_SPIN_LEAST */
     uint64_t idle;  /* since when there has been nothing to do; 0: there was just now */
 };
@@ -66,12 +65,11 @@ static inline bool pk_spin_over(struct pk_spin *spin, uint64_t now)
 static inline void pk_spin_slept(struct pk_spin *spin, uint64_t ns)
 {
     uint64_t limit = spin->limit ? spin->limit : PK_SPIN_LEAST;
-    uint64_t most = spin->most ? spin->most : PK_SPIN_MOST;
     spin->idle = 0;
-    if (ns >= most)
+    if (ns >= PK_SPIN_MOST)
         spin->limit = PK_SPIN_LEAST;
     else
-        spin->limit = limit * 2 < most ? limit * 2 : most;
+        spin->limit = limit * 2 < PK_SPIN_MOST ? limit * 2 : PK_SPIN_MOST;
 }
 
 #endif

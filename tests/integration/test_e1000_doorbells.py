@@ -13,13 +13,13 @@ from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vm import Vm
 from pykvm.memory import GuestMemory
 from pykvm.net.vnet import SIZE
-from tests.unit.e1000.conftest import RX_RING, Bench, Cable, frame
+from tests.unit.e1000.conftest import RX_RING, TX_BUFFERS, TX_RING, Bench, Cable, frame
 
 pytestmark = pytest.mark.kvm
 
 WINDOW, CODE, BUFFER, RING, PATIENCE = 0xA0000, 0x1000, 0x30000, 8, 30
 KVM_EXIT_MMIO, MMIO = 6, WINDOW // 16
-RDT = 0x2818
+TDT, RDT = 0x3818, 0x2818
 
 
 class Guest:
@@ -106,6 +106,22 @@ def test_descriptors_that_frames_wait_for_come_whichever_way_they_are_rung(wired
         guest.write(RDT, head)
         eventually(lambda head=head: bench.read("RDH") == head)
         guest.write(RDT, (head - 1) % RING)
+
+
+@pytest.mark.parametrize("pause", [0, 0.0005, 0.005, 0.05])
+def test_frames_leave_however_long_the_guest_pauses_between_bursts(wired, pause):
+    guest, bench, far = wired
+    far.settimeout(PATIENCE)
+    bench.memory.write(TX_BUFFERS, frame(60))
+    row = struct.pack("<QHBBBBH", TX_BUFFERS, 60, 0, 0x0B, 0, 0, 0)
+    bench.memory.write(TX_RING, row * RING)
+    tail = 0
+    for burst in (1, 40, 40, 1, 40):
+        for _ in range(burst):
+            tail = (tail + 1) % RING
+            guest.write(TDT, tail)
+            assert far.recv(4096)[SIZE:] == frame(60)
+        time.sleep(pause)
 
 
 def test_after_a_reset_the_ring_works_whether_its_tail_or_the_receiver_comes_first(wired):
