@@ -25,10 +25,13 @@ class Vm:
     """One VM and what belongs to it; a context manager that closes every descriptor.
 
     ``memory`` must outlive it. With ``irqchip`` the PIC, IOAPIC, LAPICs and the PIT are KVM's own.
+    The guest's writes of the MSR ``watched`` leave KVM_RUN (KVM_EXIT_X86_WRMSR), undone.
     Raises KvmError.
     """
 
-    def __init__(self, kvm: Kvm, memory: GuestMemory, *, irqchip: bool = True) -> None:
+    def __init__(
+        self, kvm: Kvm, memory: GuestMemory, *, irqchip: bool = True, watched: int | None = None
+    ) -> None:
         self.kvm = kvm
         self.memory = memory
         self.irqchip = irqchip
@@ -37,6 +40,9 @@ class Vm:
         self.bus = ffi.gc(lib.pk_bus_new(), lib.pk_bus_free)
         self.doorbells: Any = ffi.gc(lib.pk_doorbells_new(self.fd, self.bus), lib.pk_doorbells_free)
         try:
+            if watched is not None:
+                # Before the chips: KVM would wait until their ports are known everywhere, 16 ms.
+                self._watch_msr(watched)
             call_long(self.fd, "KVM_SET_TSS_ADDR", _TSS_ADDRESS)
             call(self.fd, "KVM_SET_IDENTITY_MAP_ADDR", ffi.new("uint64_t *", _IDENTITY_MAP))
             for number, slot in enumerate(memory.slots):
@@ -194,8 +200,7 @@ class Vm:
             cap.args[n] = argument
         call(self.fd, "KVM_ENABLE_CAP", cap)
 
-    def watch_msr(self, index: int) -> None:
-        """Let the guest's writes of an MSR leave KVM_RUN (KVM_EXIT_X86_WRMSR), undone."""
+    def _watch_msr(self, index: int) -> None:
         nothing_allowed = ffi.new("uint8_t[]", 1)
         msrs = ffi.new("struct kvm_msr_filter *")
         watched = msrs.ranges[0]

@@ -98,7 +98,8 @@ class Machine:
         _check_cpus(kvm, config.cpus)
         self.memory = stack.enter_context(GuestMemory(config.memory, rom=rom))
         self.handover = self._place(self.plan)
-        self.vm = stack.enter_context(Vm(kvm, self.memory))
+        watched = cpu.LSTAR if probe_syscall.may_stay(kvm) else None
+        self.vm = stack.enter_context(Vm(kvm, self.memory, watched=watched))
         if kvm.capability("EXIT_ON_EMULATION_FAILURE"):
             self.vm.enable("EXIT_ON_EMULATION_FAILURE", 1)  # in ring 3 too, instead of a #UD
         self.messages = IrqfdMessages(self.vm)
@@ -209,8 +210,6 @@ class Machine:
             )
         if self.config.cpus > 1 and not probe.takes_hypercalls(kvm):
             model = model.without_hypercalls()  # an IPI by hypercall would never end
-        if probe_syscall.may_stay(kvm):
-            self.vm.watch_msr(cpu.LSTAR)
         observer = None
         if self.tracer is not None and self.tracer.enabled:
             from pykvm.machine.observe import Observer
