@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pykvm.errors import RangeError
@@ -24,7 +23,6 @@ MMIO_SIZE = 1 << 52
 MAX_RANGES = 256  # PK_MAX_RANGES
 
 
-@dataclass(eq=False)
 class Range:
     """``size`` addresses from ``base``, answered by ``device``.
 
@@ -32,11 +30,19 @@ class Range:
     moves. ``native`` is ``(function, opaque)`` of a C answer (``pk_answer``), or None.
     """
 
-    base: int
-    size: int
-    device: Device
-    number: int = -1
-    native: tuple[Any, Any] | None = None
+    def __init__(
+        self,
+        base: int,
+        size: int,
+        device: Device,
+        number: int = -1,
+        native: tuple[Any, Any] | None = None,
+    ) -> None:
+        self.base = base
+        self.size = size
+        self.device = device
+        self.number = number
+        self.native = native
 
     @property
     def last(self) -> int:

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import mmap
 from contextlib import suppress
-from dataclasses import dataclass
 from struct import Struct
 from typing import Any
 
 from pykvm.errors import GuestMemoryError, HostError
+from pykvm.record import Record
 
 HOLE_START = 0xC000_0000
 HOLE_END = 0x1_0000_0000
@@ -27,8 +27,7 @@ PAGE, HUGE_PAGE = 4096, 2 << 20
 _U16, _U32, _U64 = Struct("<H"), Struct("<I"), Struct("<Q")
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(Record):
     """``size`` bytes of guest-physical memory from ``base``, at ``view`` in this process."""
 
     base: int

@@ -17,8 +17,9 @@ port is selected by an index port (the CMOS clock) uses the index as the bank.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
+
+from pykvm.record import Record
 
 ANY_BANK = -1
 
@@ -41,14 +42,13 @@ class Access(Enum):
         return self not in (Access.RO, Access.RC)
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(Record):
     """Bits ``lsb`` to ``lsb + width - 1``; ``enum`` names values."""
 
     name: str
     lsb: int
     width: int = 1
-    enum: Mapping[int, str] | None = field(default=None, hash=False)
+    enum: Mapping[int, str] | None = None
     doc: str = ""
 
     @property
@@ -81,8 +81,7 @@ def fields(text: str) -> tuple[Field, ...]:
     return tuple(made)
 
 
-@dataclass(frozen=True)
-class Register:
+class Register(Record):
     """One register: ``size`` bytes at ``offset`` in the device's window, ``reset`` after power-on.
 
     ``count`` and ``stride`` declare an array (RAL[n]); the offset of element n is

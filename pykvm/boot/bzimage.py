@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from pykvm.errors import ImageError
+from pykvm.record import Record
 
 MAGIC, MAGIC_AT = b"HdrS", 0x202
 BOOT_FLAG, BOOT_FLAG_AT = b"\x55\xaa", 0x1FE
@@ -21,8 +21,7 @@ _CMDLINE_SIZE = 2047
 _VERSION = 0x20F
 
 
-@dataclass(frozen=True)
-class SetupHeader:
+class SetupHeader(Record):
     """What a loader needs of it; sizes in bytes. ``raw`` is what goes into ``boot_params``."""
 
     raw: bytes

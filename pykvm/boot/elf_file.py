@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pykvm.boot.plan import Segment
 from pykvm.errors import ImageError
+from pykvm.record import Record
 
 MAGIC = b"\x7fELF"
 PT_LOAD, PT_NOTE = 1, 4
@@ -48,8 +48,7 @@ class Note(NamedTuple):
     desc: bytes
 
 
-@dataclass(frozen=True)
-class Elf:
+class Elf(Record):
     """A little-endian ELF file's tables; ``bits`` is 32 or 64."""
 
     name: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
+from types import MappingProxyType
 
 from pykvm.errors import ImageError, UsageError
+from pykvm.record import Record
 
 
 class Mode(Enum):
@@ -30,8 +31,7 @@ Start = Mode | Protocol
 """What ``--mode`` takes besides ``auto``: a mode is pykvm's own way to start a guest in it."""
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(Record):
     """``data`` at guest-physical ``address``; ``size`` bytes in all, the rest zero."""
 
     address: int
@@ -44,16 +44,14 @@ class Segment:
         return self.address + self.size
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(Record):
     """A file given with ``--initrd``."""
 
     name: str
     data: bytes
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(Record):
     """What a machine has to tell its guest. Sizes are bytes; ``rsdp`` 0 means no ACPI."""
 
     memory_low: int  # RAM from 0
@@ -64,21 +62,19 @@ class Facts:
     rsdp: int = 0
 
 
-@dataclass(frozen=True)
-class Handover:
+class Handover(Record):
     """How a boot protocol tells a guest its facts: tables in memory, general registers by name.
 
     ``code`` and ``data`` are selectors of the GDT among the segments.
     """
 
     segments: tuple[Segment, ...]
-    registers: Mapping[str, int] = field(default_factory=dict)
+    registers: Mapping[str, int] = MappingProxyType({})
     code: int = 0
     data: int = 0
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Record):
     """A guest ready to be placed: what goes where, the first instruction, and the protocol."""
 
     kind: str  # "flat", "ELF64", "Linux"

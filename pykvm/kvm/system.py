@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 
 from pykvm.errors import HostError, KvmError
 from pykvm.kvm.abi import CAPABILITIES, call, ffi, lib
+from pykvm.record import Record
 
 DEVICE = "/dev/kvm"
 API_VERSION = 12
@@ -22,8 +22,7 @@ _OPEN_HINTS = {
 }
 
 
-@dataclass(frozen=True)
-class CpuidEntry:
+class CpuidEntry(Record):
     """One CPUID leaf: ``function``/``index`` select it, ``flags`` as KVM has them."""
 
     function: int

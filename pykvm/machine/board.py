@@ -13,7 +13,6 @@ PIC, PIT (with port 0x61), IOAPIC and LAPIC are KVM's own and never reach this p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from pykvm.bus import MMIO_SIZE, PIO_SIZE, Bus, Range
@@ -62,16 +61,16 @@ class Wiring(Protocol):
         """The guest said that it has panicked."""
 
 
-@dataclass
 class Board:
     """The two buses and every device on them, in the order they were plugged in."""
 
-    bridge: HostBridge
-    acpi: power.AcpiPower
-    pio: Bus = field(default_factory=lambda: Bus("port", PIO_SIZE))
-    mmio: Bus = field(default_factory=lambda: Bus("address", MMIO_SIZE))
-    devices: list[Device] = field(default_factory=list)
-    ranges: list[Range] = field(default_factory=list)
+    def __init__(self, bridge: HostBridge, acpi: power.AcpiPower) -> None:
+        self.bridge = bridge
+        self.acpi = acpi
+        self.pio = Bus("port", PIO_SIZE)
+        self.mmio = Bus("address", MMIO_SIZE)
+        self.devices: list[Device] = []
+        self.ranges: list[Range] = []
 
     def plug(self, bus: Bus, base: int, size: int, device: Device) -> Range:
         """Map ``device`` at ``base``; raises RangeError."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pykvm.boot.plan import Start
@@ -11,6 +10,7 @@ from pykvm.devices.fwcfg import MOST_FILES
 from pykvm.errors import UsageError
 from pykvm.machine.cpumodel import HOST, CpuModel
 from pykvm.machine.fwcfg import FwCfgItem
+from pykvm.record import Record
 
 MIN_MEMORY = 1 << 20
 MAX_MEMORY = 1 << 40
@@ -33,8 +33,7 @@ MIN_MTU, MAX_MTU = 68, 65535
 MAX_DISKS = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class NicConfig:
+class NicConfig(Record, kw_only=True):
     """One network card. ``mac`` None is one of pykvm's own; ``pcap`` is a file to record to,
     ``rom`` a file with its option ROM; ``engine`` is what moves its frames, None the fastest that
     can; with ``coalesce`` it merges successive frames of one TCP flow on their way to the host;
@@ -149,8 +148,7 @@ def _options(flag: str, words: list[str], takes: str) -> dict[str, str]:
     return values
 
 
-@dataclass(frozen=True, kw_only=True)
-class DiskConfig:
+class DiskConfig(Record, kw_only=True):
     """One disk: a file or block device of the host. ``serial`` None is one of pykvm's own."""
 
     path: str
@@ -175,8 +173,7 @@ class DiskConfig:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Record, kw_only=True):
     """One machine. ``mode`` None means auto; sizes are bytes, ``timeout`` seconds. ``kaslr`` leaves
     the unpacking of a bzImage to the guest; without ``acpi`` no ACPI tables are placed. With
     ``firmware`` the image is a ROM to start in.

@@ -6,8 +6,6 @@ agree (Intel SDM volume 3, chapter 9.9; AMD APM volume 3, appendix E.5).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pykvm.kvm.abi import lib
 from pykvm.kvm.system import CpuidEntry
 from pykvm.machine.cpumodel import FEATURES, CpuModel
@@ -43,8 +41,7 @@ def _placed(e: CpuidEntry, number: int, cpus: int, amd: bool, hypervisor: bool) 
     """A leaf with what is the machine's own in it."""
     bits, several = _id_bits(cpus), cpus > 1
     if e.function == 1:
-        return replace(
-            e,
+        return e.replace(
             ebx=e.ebx & 0xFFFF | 1 << bits << 16 | number << 24,
             ecx=e.ecx & ~_HYPERVISOR | hypervisor * _HYPERVISOR,
             edx=e.edx & ~_HT | several * _HT,
@@ -52,13 +49,13 @@ def _placed(e: CpuidEntry, number: int, cpus: int, amd: bool, hypervisor: bool) 
     if e.function in _CACHES and e.eax & 0x1F:
         shared = (1 << bits) - 1 if e.eax >> 5 & 7 == 3 else 0  # the third level, by all
         cores = (1 << bits) - 1 if e.function == 4 else 0
-        return replace(e, eax=e.eax & 0x3FFF | shared << 14 | cores << 26)
+        return e.replace(eax=e.eax & 0x3FFF | shared << 14 | cores << 26)
     if e.function == 0x8000_0001 and amd:
-        return replace(e, ecx=e.ecx & ~_CMP_LEGACY | several * _CMP_LEGACY)
+        return e.replace(ecx=e.ecx & ~_CMP_LEGACY | several * _CMP_LEGACY)
     if e.function == 0x8000_0008:
-        return replace(e, ecx=bits << 12 | cpus - 1)
+        return e.replace(ecx=bits << 12 | cpus - 1)
     if e.function == 0x8000_001E:
-        return replace(e, eax=number, ebx=number, ecx=0)
+        return e.replace(eax=number, ebx=number, ecx=0)
     return e
 
 

@@ -6,10 +6,9 @@ and hidden by ``base``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from pykvm.errors import HostError, UsageError
 from pykvm.kvm.system import CpuidEntry
+from pykvm.record import Record
 
 Word = tuple[int, int, str]
 """A CPUID leaf, its index, and the register."""
@@ -72,8 +71,7 @@ _BY_HYPERCALL = frozenset({"kvm_pv_ipi", "kvm_pv_unhalt", "kvm_pv_sched_yield"})
 MODELS = ("host", "base")
 
 
-@dataclass(frozen=True)
-class CpuModel:
+class CpuModel(Record):
     """A model, with features added to it and taken from it."""
 
     name: str = "host"
@@ -104,7 +102,7 @@ class CpuModel:
 
     def without_hypercalls(self) -> CpuModel:
         """The same, but for what a guest would use hypercalls for."""
-        return replace(self, removed=self.removed | _BY_HYPERCALL - self.added)
+        return self.replace(removed=self.removed | _BY_HYPERCALL - self.added)
 
     def apply(self, supported: list[CpuidEntry]) -> list[CpuidEntry]:
         """The leaves that KVM supports, cut to the model. Raises HostError for an added feature

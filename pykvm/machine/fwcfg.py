@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykvm.boot import memmap
@@ -13,6 +12,7 @@ from pykvm.devices import fwcfg as f
 from pykvm.errors import ImageError, UsageError
 from pykvm.machine.board import COM1
 from pykvm.machine.firmware import table_loader
+from pykvm.record import Record
 
 if TYPE_CHECKING:
     from pykvm.machine.config import Config
@@ -25,8 +25,7 @@ MOST_BYTES = 16 << 20
 _E820_ROW = struct.Struct("<QQI")
 
 
-@dataclass(frozen=True, kw_only=True)
-class FwCfgItem:
+class FwCfgItem(Record, kw_only=True):
     """One item of the user's: a file of the host, or the text itself."""
 
     name: str

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pykvm.backends.char import open_char_backend
 from pykvm.boot import firmware, image
@@ -296,6 +296,14 @@ class Machine:
             traced_line(self, self.tracer, device, line)
         return line
 
+    def teller(self, device: str) -> Callable[[str, dict[str, Any]], None] | None:
+        """Where ``device`` tells what happens inside it; None when nobody listens."""
+        if self.tracer is None:
+            return None
+        from pykvm.machine.observe import teller
+
+        return teller(self, self.tracer, device)
+
     def open_terminal(self, option: str, where: str) -> CharBackend:
         """What ``option`` names as the place of a terminal. Raises UsageError, HostError."""
         keys = {"x": self._quit, "n": self._toggle_cables, "p": self._press_power_button}
@@ -319,11 +327,7 @@ class Machine:
         if device not in self._blamed:  # a guest that does it in a loop is told of once
             self._blamed.add(device)
             self.say(f"{device}: {error}")
-        if self.tracer is None:
-            return
-        from pykvm.machine.observe import teller
-
-        tell = teller(self, device)
+        tell = self.teller(device)
         if tell is not None:
             tell("error", {"message": str(error)})
 

@@ -13,7 +13,6 @@ from pykvm.devices.pci import rom
 from pykvm.errors import ImageError, UsageError
 from pykvm.interfaces import NetBackend
 from pykvm.machine.config import NicConfig
-from pykvm.machine.observe import teller
 from pykvm.machine.pci import gsi_of
 from pykvm.net.vnet import Offload
 
@@ -54,7 +53,7 @@ def _plug_e1000(
     slot = machine.pci.free_slot()
     card = E1000(
         name, mac, irq=machine.irq(name, gsi_of(slot)), loop=machine.loop,
-        memory=machine.memory, backend=backend, trace=teller(machine, name),
+        memory=machine.memory, backend=backend, trace=machine.teller(name),
         engine=_e1000_engine(machine, nic),
         report=partial(machine.device_error, name), doorbells=machine.vm.doorbells,
     )  # fmt: skip

@@ -200,11 +200,8 @@ def traced_line(machine: Machine, tracer: Tracer, device: str, line: GsiLine) ->
     line.on_change = changed
 
 
-def teller(machine: Machine, device: str) -> Callable[[str, dict[str, Any]], None] | None:
-    """Where a device tells what happens inside it; None when nobody listens."""
-    tracer = machine.tracer
-    if tracer is None:
-        return None
+def teller(machine: Machine, tracer: Tracer, device: str) -> Callable[[str, dict[str, Any]], None]:
+    """Where ``device`` tells what happens inside it."""
 
     def tell(what: str, details: dict[str, Any]) -> None:
         tracer.event(DeviceEvent(time.monotonic_ns() - machine.started_ns, device, what, details))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pykvm.record import Record
 
 if TYPE_CHECKING:
     from pykvm.crash import CrashReport
@@ -12,8 +13,7 @@ TIMEOUT_STATUS = 124
 CRASH_STATUS = 6
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Record):
     """``status`` is the exit status that the command line's contract gives this end.
 
     ``reason`` is a short phrase for people ("guest exited", "timeout"); ``report`` is there when

@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from pykvm.kvm.abi import lib
@@ -36,7 +35,7 @@ def shows_features(kvm: Kvm) -> bool:
     """Whether a guest sees the features that it is given: it looks for SSE3 with the bit hidden."""
     hidden = FEATURES["pni"][1]
     leaves = [
-        replace(e, ecx=e.ecx & ~hidden) if e.function == 1 else e for e in kvm.supported_cpuid()
+        e.replace(ecx=e.ecx & ~hidden) if e.function == 1 else e for e in kvm.supported_cpuid()
     ]
     ecx = _ecx_after(kvm, _LOOK, leaves)
     return ecx is not None and not ecx & hidden

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from pykvm.devices.virtio.device import Type
 from pykvm.devices.virtio.pci import Surroundings, VirtioPci
-from pykvm.machine.observe import teller
 from pykvm.machine.pci import gsi_of
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ def plug(
 ) -> VirtioPci:  # fmt: skip
     """Put ``kind`` into the next free slot; ``stack`` closes it."""
     slot = machine.pci.free_slot()
-    trace = teller(machine, name)
+    trace = machine.teller(name)
     around = Surroundings(
         machine.irq(name, gsi_of(slot)), machine.loop, machine.memory, machine.messages,
         # A traced device is kicked by exits that can be seen.

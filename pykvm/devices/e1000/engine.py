@@ -8,7 +8,6 @@ one suite runs over both (``tests/contract/test_e1000_engines.py``).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -18,13 +17,13 @@ from pykvm.devices.pci.config import ConfigSpace
 from pykvm.devices.pci.dma import BusMaster
 from pykvm.errors import DeviceError
 from pykvm.interfaces import EventLoop, IrqLine, NetBackend
+from pykvm.record import Record
 
 Trace = Callable[[str, dict[str, Any]], None]
 """Receives what happens inside: a name and its details."""
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(Record):
     """What an engine works with. ``report`` takes what the guest did wrong when no access of the
     guest is there to raise it from."""
 

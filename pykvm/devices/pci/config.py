@@ -8,18 +8,17 @@ where a BAR is now, whether it may do DMA.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from pykvm.devices.pci import registers as r
+from pykvm.record import Record
 
 SIZE = 256
 _FIRST_CAPABILITY = 0x40
 _STATUS = 0x06
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(Record):
     """Who a function is: the numbers that drivers bind to. ``class_code`` has three bytes."""
 
     vendor: int
@@ -34,8 +33,7 @@ class Identity:
 ROM_INDEX = 6
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(Record):
     """A base address register: ``size`` (a power of two) bytes of memory or I/O space. The one of
     the option ROM has the index behind the others', and a bit of its own to switch it on."""
 

@@ -8,7 +8,6 @@ BAR 4   memory, 64-bit: the modern registers
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pykvm.devices.pci.config import Bar, ConfigSpace, Identity
@@ -25,6 +24,7 @@ from pykvm.devices.virtio.wires import Wires
 from pykvm.errors import DeviceError
 from pykvm.interfaces import Device, EventLoop, IrqLine, Kicks, Messages, State
 from pykvm.memory import GuestMemory
+from pykvm.record import Record
 
 VENDOR = 0x1AF4
 TRANSPORTS = ("transitional", "legacy", "modern")
@@ -35,8 +35,7 @@ _CAP_VENDOR = 0x09
 _COMMON_CFG, _NOTIFY_CFG, _ISR_CFG, _DEVICE_CFG = 1, 2, 3, 4
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(Record):
     """What a function works with. Without ``kicks`` each kick is an access of the window's;
     ``report`` is told what the driver did wrong."""
 

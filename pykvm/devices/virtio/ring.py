@@ -6,7 +6,6 @@ The two layouts, ``split.py`` and ``packed.py``, are the references of ``native/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from pykvm.devices.pci.dma import BusMaster
@@ -26,15 +25,15 @@ class RingError(DeviceError):
     """The driver broke the rules of its ring. The device stops until it is reset (2.1.2)."""
 
 
-@dataclass
 class Chain:
     """A buffer of the driver's. ``id`` names it to the driver, ``slots`` is how many descriptors of
     the ring it takes. The views are guest memory itself: let go of them before the memory goes."""
 
-    id: int
-    slots: int
-    readable: list[memoryview] = field(default_factory=list)
-    writable: list[memoryview] = field(default_factory=list)
+    def __init__(self, id: int, slots: int) -> None:
+        self.id = id
+        self.slots = slots
+        self.readable: list[memoryview] = []
+        self.writable: list[memoryview] = []
 
     @property
     def readable_size(self) -> int:

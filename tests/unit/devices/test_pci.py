@@ -2,7 +2,6 @@
 
 import pytest
 
-from pykvm.bus import MMIO_SIZE, PIO_SIZE, Bus
 from pykvm.devices.pci.config import Bar, ConfigSpace, Identity
 from pykvm.devices.pci.host import HostBridge
 from pykvm.devices.pci.msi import Msi, Msix, MsixTable
@@ -173,7 +172,7 @@ class Pc:
         self.resets = 0
         self.published = 0
         bridge = HostBridge("pci", ResetControl(self.reset))
-        self.board = Board(bridge, Bus("port", PIO_SIZE), Bus("address", MMIO_SIZE))
+        self.board = Board(bridge, None)
         self.pci = PciBus(self.board, bridge, self.publish)
 
     def reset(self):

@@ -7,7 +7,6 @@ the thread that kicks. One suite runs over both.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from pykvm.devices.virtio.device import VirtioDevice
@@ -15,6 +14,7 @@ from pykvm.devices.virtio.net.filters import Filters
 from pykvm.devices.virtio.queue import Queue
 from pykvm.interfaces import NetBackend
 from pykvm.net.vnet import Offload
+from pykvm.record import Record
 
 LARGEST = 65535 + 18
 """Bytes of the largest frame either way: an IP packet behind an Ethernet header with a tag. More is
@@ -24,8 +24,7 @@ MOST_CHAINS = 64
 """Mergeable buffers that one frame may take."""
 
 
-@dataclass
-class Session:
+class Session(Record):
     """What an engine works with between a start and a stop."""
 
     header: int  # bytes in front of each frame

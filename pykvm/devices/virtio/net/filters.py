@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import copy
 from typing import Any
 
 TABLE = 64
@@ -11,23 +11,23 @@ TABLE = 64
 _VLAN_TYPE = b"\x81\x00"
 
 
-@dataclass
 class Filters:
     """Promiscuous until the driver says otherwise. ``vlans`` has a bit for each VLAN ID."""
 
-    mac: bytes
-    promiscuous: bool = True
-    all_multicast: bool = False
-    all_unicast: bool = False
-    no_multicast: bool = False
-    no_unicast: bool = False
-    no_broadcast: bool = False
-    unicast: list[bytes] = field(default_factory=list)
-    multicast: list[bytes] = field(default_factory=list)
-    unicast_overflow: bool = False
-    multicast_overflow: bool = False
-    by_vlan: bool = False
-    vlans: int = 0
+    def __init__(self, mac: bytes) -> None:
+        self.mac = mac
+        self.promiscuous = True
+        self.all_multicast = False
+        self.all_unicast = False
+        self.no_multicast = False
+        self.no_unicast = False
+        self.no_broadcast = False
+        self.unicast: list[bytes] = []
+        self.multicast: list[bytes] = []
+        self.unicast_overflow = False
+        self.multicast_overflow = False
+        self.by_vlan = False
+        self.vlans = 0
 
     def accepts(self, frame: bytes) -> bool:
         """``frame`` from the Ethernet header on; at least 14 bytes."""
@@ -47,7 +47,7 @@ class Filters:
         return not self.no_unicast and (everything or to == self.mac or to in self.unicast)
 
     def state(self) -> dict[str, Any]:
-        return asdict(self)
+        return copy.deepcopy(vars(self))
 
     def restore(self, state: Any) -> None:
         for name, value in state.items():
