@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from pykvm.errors import RangeError
 from pykvm.interfaces import Device
@@ -52,13 +52,9 @@ class Range:
         return f"{self.device.name} at {self.base:#x}-{self.last:#x}"
 
 
-class Piece(NamedTuple):
-    """A part of an access that one device (or nobody) answers at once."""
-
-    range: Range | None
-    offset: int  # in the range; the address itself when nobody claims it
-    size: int
-    shift: int  # bits: where the piece's value sits in the access's value
+Piece = tuple[Range | None, int, int, int]
+"""A part of an access that one device (or nobody) answers at once: whose, the offset in its range
+(the address itself when nobody claims it), bytes, and bits from the access's value to its own."""
 
 
 class Bus:
@@ -119,7 +115,7 @@ class Bus:
             # An access that one device takes whole is not cut for being unaligned.
             if found and done == 0 and size in (2, 4, 8) and size <= width and at + size <= limit:
                 piece = size
-            yield Piece(found, at - found.base if found else at, piece, done * 8)
+            yield found, at - found.base if found else at, piece, done * 8
             done += piece
 
     def _next_base(self, address: int) -> int:
@@ -129,17 +125,14 @@ class Bus:
     def read(self, address: int, size: int) -> int:
         """What the guest reads; addresses that nobody claims read as all ones."""
         value = 0
-        for piece in self.split(address, size):
-            ones = (1 << piece.size * 8) - 1
-            if piece.range is None:
-                value |= ones << piece.shift
-            else:
-                value |= (piece.range.device.read(piece.offset, piece.size) & ones) << piece.shift
+        for claimed, offset, length, shift in self.split(address, size):
+            ones = (1 << length * 8) - 1
+            part = ones if claimed is None else claimed.device.read(offset, length) & ones
+            value |= part << shift
         return value
 
     def write(self, address: int, size: int, value: int) -> None:
         """A write by the guest; addresses that nobody claims swallow it."""
-        for piece in self.split(address, size):
-            if piece.range is not None:
-                part = value >> piece.shift & (1 << piece.size * 8) - 1
-                piece.range.device.write(piece.offset, piece.size, part)
+        for claimed, offset, length, shift in self.split(address, size):
+            if claimed is not None:
+                claimed.device.write(offset, length, value >> shift & (1 << length * 8) - 1)

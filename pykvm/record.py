@@ -27,22 +27,22 @@ class Record:
     """The base of all records. Raises TypeError for fields that are missing, unknown or given
     twice; AttributeError for an attempt to change one."""
 
-    _names: ClassVar[tuple[str, ...]] = ()
+    _names: ClassVar[dict[str, Any]] = {}
     _positional: ClassVar[tuple[str, ...]] = ()
     _defaults: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, *, kw_only: bool = False) -> None:
-        cls._names = tuple(cls.__annotations__)
-        cls._positional = () if kw_only else cls._names
+        cls._names = cls.__annotations__
+        cls._positional = () if kw_only else tuple(cls._names)
         cls._defaults = {name: vars(cls)[name] for name in cls._names if name in vars(cls)}
 
     def __init__(self, *args: Any, **named: Any) -> None:
-        given = dict(zip(self._positional, args, strict=False), **named)
         values = self.__dict__
         values.update(self._defaults)
-        values.update(given)
-        wrong = len(given) != len(args) + len(named) or len(values) != len(self._names)
-        if wrong or any(name not in values for name in self._names):
+        values.update(zip(self._positional, args, strict=False))
+        values.update(named)
+        twice = named and not named.keys().isdisjoint(self._positional[: len(args)])
+        if twice or len(args) > len(self._positional) or values.keys() != self._names.keys():
             raise TypeError(f"{type(self).__name__}({', '.join(self._names)}): other fields given")
         self.__post_init__()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from pykvm.boot.plan import Segment
 from pykvm.errors import ImageError
@@ -28,7 +27,7 @@ _PROGRAM = {1: struct.Struct("<IIIIIII"), 2: struct.Struct("<IIQQQQQ")}
 _NOTE = struct.Struct("<III")
 
 
-class ProgramHeader(NamedTuple):
+class ProgramHeader(Record):
     """One entry of the table; addresses and sizes in bytes."""
 
     number: int
@@ -40,7 +39,7 @@ class ProgramHeader(NamedTuple):
     memsz: int
 
 
-class Note(NamedTuple):
+class Note(Record):
     """One note: whose, of which type, what it says."""
 
     owner: bytes

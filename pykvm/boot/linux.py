@@ -80,8 +80,8 @@ def handover(header: SetupHeader, facts: Facts) -> Handover:
     params[_TYPE_OF_LOADER] = _UNDEFINED_LOADER
     ranges = memmap.ranges(facts)
     params[_E820_ENTRIES] = len(ranges)
-    for n, row in enumerate(ranges):
-        _E820.pack_into(params, _E820_TABLE + n * _E820.size, *row)
+    for n, r in enumerate(ranges):
+        _E820.pack_into(params, _E820_TABLE + n * _E820.size, r.start, r.size, r.kind)
     struct.pack_into("<Q", params, _ACPI_RSDP, facts.rsdp)
     struct.pack_into("<I", params, _CMD_LINE_PTR, lowmem.COMMAND_LINE)
     struct.pack_into("<Q", params, _SETUP_DATA_PTR, lowmem.EXTRA)

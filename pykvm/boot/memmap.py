@@ -7,15 +7,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pykvm.boot.plan import Facts
+from pykvm.record import Record
 
 RAM, RESERVED = 1, 2  # ACPI specification, 15.1: address range types
 EBDA, VIDEO, BIOS, MIB, HIGH = 0x9FC00, 0xA0000, 0xF0000, 0x10_0000, 1 << 32
 
 
-class Range(NamedTuple):
+class Range(Record):
     """``size`` bytes from guest-physical ``start``."""
 
     start: int

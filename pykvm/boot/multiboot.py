@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import struct
 from functools import partial
-from typing import NamedTuple
 
 from pykvm.boot import lowmem, memmap
 from pykvm.boot.elf_file import Elf
 from pykvm.boot.plan import Facts, Handover, Mode, Plan, Segment, command_line
 from pykvm.errors import ImageError, UsageError
+from pykvm.record import Record
 
 MAGIC, LOADER_MAGIC = 0x1BAD_B002, 0x2BAD_B002
 SEARCHED = 8192
@@ -37,7 +37,7 @@ _LISTS = lowmem.BOOT_INFO + 0x100
 _LOADER = b"pykvm\0"
 
 
-class Header(NamedTuple):
+class Header(Record):
     """Where the header is in the file, and what it says; addresses only with ADDRESSES."""
 
     offset: int
@@ -112,7 +112,7 @@ def handover(end: int, facts: Facts) -> Handover:
     strings = line + _LOADER
     loader = lowmem.COMMAND_LINE + len(line)
     ranges = memmap.ranges(facts)
-    mapped = b"".join(_RANGE.pack(20, *r) for r in ranges)
+    mapped = b"".join(_RANGE.pack(20, r.start, r.size, r.kind) for r in ranges)
     listed, placed = b"", []
     for module in facts.modules:
         end = end + 0xFFF & ~0xFFF

@@ -51,7 +51,7 @@ def handover(facts: Facts) -> Handover:
     modules = lowmem.modules_at_top(facts, facts.memory_low)
     ranges = memmap.ranges(facts)
     listed = b"".join(_MODULE.pack(m.address, m.size, 0, 0) for m in modules)
-    mapped = b"".join(_RANGE.pack(*r, 0) for r in ranges)
+    mapped = b"".join(_RANGE.pack(r.start, r.size, r.kind, 0) for r in ranges)
     info = _START_INFO.pack(
         _MAGIC,
         _VERSION,

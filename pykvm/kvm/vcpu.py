@@ -5,10 +5,11 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pykvm.kvm.abi import CAPABILITIES, call, ffi, lib
 from pykvm.kvm.system import CpuidEntry
+from pykvm.record import Record
 
 if TYPE_CHECKING:
     from pykvm.kvm.vm import Vm
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _PAGE = 4096
 
 
-class Coalesced(NamedTuple):
+class Coalesced(Record):
     """A write that KVM kept for later."""
 
     address: int

@@ -73,7 +73,7 @@ def device(machine: Machine) -> f.FwCfg:
         f.CMDLINE_DATA: line,
     }
     ranges = memmap.ranges(Facts(memory.low_size, memory.high_size))
-    files = {E820: b"".join(_E820_ROW.pack(*row) for row in ranges)}
+    files = {E820: b"".join(_E820_ROW.pack(r.start, r.size, r.kind) for r in ranges)}
     if config.firmware:  # there is no screen
         files[SERCON] = struct.pack("<H", COM1)
     if config.firmware and config.acpi:
