@@ -1,7 +1,13 @@
-"""``python -m pykvm``."""
+"""The command ``pykvm``, and ``python -m pykvm``."""
 
+import gc
 import sys
 
-from pykvm.cli.main import main
+gc.disable()  # all that is loaded now stays, and is never searched for garbage
+from pykvm.cli.main import main  # noqa: E402
 
-sys.exit(main())
+gc.freeze()
+gc.enable()
+
+if __name__ == "__main__":
+    sys.exit(main())

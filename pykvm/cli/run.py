@@ -116,7 +116,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command. Returns the exit status; raises PykvmError for what ends as one line."""
-    gc.disable()  # all that a start makes stays: looking for garbage in it is in vain
+    gc.disable()  # all that a start makes stays, and is never searched for garbage
     try:
         return _run(args)
     finally:
@@ -164,6 +164,7 @@ def _run(args: argparse.Namespace) -> int:
                 _attach(args, tracer, statistics, machine)
 
         machine = stack.enter_context(Machine(config, say=say, tracer=tracer, add=attach))
+        gc.freeze()
         gc.enable()
         with _signals(machine) as caught:
             outcome = machine.run()
