@@ -22,7 +22,8 @@ Value = float | None
 @dataclass(frozen=True)
 class Row:
     """``of`` a run; None where nobody counts it, or nothing happened to divide by. The published
-    values are for e1000 and virtio-net, as they were printed."""
+    values are for e1000 and virtio-net, as they were printed. ``better`` is what one would like
+    to see: more, less, or nothing in particular."""
 
     key: str
     title: str
@@ -30,6 +31,7 @@ class Row:
     e1000: str = ""
     virtio: str = ""
     ratio: str = ""
+    better: str = ""
 
 
 def _by(over: float, under: float | None) -> Value:
@@ -47,26 +49,27 @@ def _kernel(run: Run, name: str) -> Value:
 
 ROWS = (
     Row("throughput_mbps", "throughput (Mbit/s)",
-        lambda r: r.bytes * 8 / r.seconds / 1e6, "239", "5,230", "22x"),
+        lambda r: r.bytes * 8 / r.seconds / 1e6, "239", "5,230", "22x", better="more"),
     Row("exits_per_second", "exits/s", lambda r: _rate(_kernel(r, EXITS), r),
-        "33,783", "1,126", "1/30"),
+        "33,783", "1,126", "1/30", better="less"),
     Row("user_exits_per_second", "of them to user space/s",
-        lambda r: _rate(_kernel(r, RETURNS), r)),
+        lambda r: _rate(_kernel(r, RETURNS), r), better="less"),
     Row("interrupts_per_second", "interrupts/s", lambda r: _rate(r.report.get("interrupts", 0), r),
-        "3,667", "257", "1/14"),
+        "3,667", "257", "1/14", better="less"),
     Row("segments_per_exit", "TCP segments per exit",
-        lambda r: _by(r.requests, _kernel(r, EXITS)), "1/9", "25", "225x"),
+        lambda r: _by(r.requests, _kernel(r, EXITS)), "1/9", "25", "225x", better="more"),
     Row("segments_per_interrupt", "TCP segments per interrupt",
-        lambda r: _by(r.requests, r.report.get("interrupts", 0)), "1", "118", "118x"),
+        lambda r: _by(r.requests, r.report.get("interrupts", 0)), "1", "118", "118x",
+        better="more"),
     Row("segments_per_second", "TCP segments/s", lambda r: r.requests / r.seconds,
-        "3,669", "30,252", "8x"),
+        "3,669", "30,252", "8x", better="more"),
     Row("segment_bytes", "average segment (bytes)",
         lambda r: r.bytes / r.requests, "8,168", "21,611", "3x"),
     Row("cycles_per_segment", "cycles per segment",
-        lambda r: r.report["cycles"] / r.requests, "652,443", "79,132", "1/8"),
-    Row("frames_per_second", "frames/s", lambda r: r.frames / r.seconds, "23,804"),
+        lambda r: r.report["cycles"] / r.requests, "652,443", "79,132", "1/8", better="less"),
+    Row("frames_per_second", "frames/s", lambda r: r.frames / r.seconds, "23,804", better="more"),
     Row("cpu_us_per_frame", "CPU time per frame (us)",
-        lambda r: r.cpu_seconds / r.frames * 1e6),
+        lambda r: r.cpu_seconds / r.frames * 1e6, better="less"),
 )  # fmt: skip
 
 RATIOS = (
@@ -96,10 +99,9 @@ def short(value: float) -> str:
 
 
 def cell(figure: Figure) -> str:
-    """``1,234 (1,200-1,250)``."""
-    if figure.samples == 1:
-        return short(figure.median)
-    return f"{short(figure.median)} ({short(figure.low)}-{short(figure.high)})"
+    """``1,234 (1,200-1,250)``, or ``1,234`` where all are the same."""
+    median, low, high = (short(value) for value in (figure.median, figure.low, figure.high))
+    return median if low == high else f"{median} ({low}-{high})"
 
 
 def as_times(ratio: float) -> str:

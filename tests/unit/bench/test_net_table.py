@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pykvm.bench import net_table
+from pykvm.bench.figures import Figure
 from pykvm.bench.net import DEFAULT, Results, chosen
 from pykvm.bench.net_run import Stream
 from tests.unit.bench.runs import a_run
@@ -67,6 +68,11 @@ def test_a_contestant_that_cannot_is_left_out_and_its_ratios():
     assert "e1000 classic" not in text
     assert "virtio/" not in text
     assert "a note" in text
+
+
+def test_rounds_that_look_the_same_are_shown_once():
+    assert net_table.cell(Figure.of([1514, 1514])) == "1,514"
+    assert net_table.cell(Figure.of([1, 2, 4])) == "2 (1-4)"
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_growth_is_relative_to_one():
     one = Together([a_run()], [MIB], [0.5])
     results = {"vcpus": {1: [one, one]}, "guests": {1: [one, one], 2: [two(), two()]}}
     text = scale.text(results)
-    assert [line.split()[3] for line in text.splitlines() if line.startswith("2 ")] == ["1.5x"]
+    assert [line.split()[2] for line in text.splitlines() if line.startswith("2 ")] == ["1.5x"]
     rows = json.loads(json.dumps(scale.as_dict(results)))["rows"]
     assert [(row["what"], row["count"]) for row in rows] == [
         ("vcpus", 1), ("guests", 1), ("guests", 2),
