@@ -9,12 +9,7 @@ from typing import Any
 
 from pykvm.bench.network import Traffic
 from pykvm.errors import PykvmError
-
-# KVM's counters of a vCPU (arch/x86/include/asm/kvm_host.h, struct kvm_vcpu_stat).
-EXITS = "exits"
-RETURNS = "fpu_reload"  # once for each KVM_RUN that returns
-INJECTIONS = "irq_injections"
-NO_CAUSES = (EXITS, "notify_window_exits")
+from pykvm.trace.kernel import RETURNS
 
 
 @dataclass(frozen=True)
@@ -82,17 +77,6 @@ def growth(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int
     """What has been counted in between, where anything was."""
     grown = {name: value - before.get(name, 0) for name, value in after.items()}
     return {name: value for name, value in grown.items() if value}
-
-
-def causes(kernel: Mapping[str, int]) -> dict[str, int]:
-    """Exits by cause, as KVM has them: those that it names, and the rest."""
-    named = {
-        name.removesuffix("_exits"): count
-        for name, count in kernel.items()
-        if name.endswith("_exits") and name not in NO_CAUSES and count > 0
-    }
-    rest = kernel.get(EXITS, 0) - sum(named.values())
-    return {**named, **({"other": rest} if rest > 0 else {})}
 
 
 def now() -> int:

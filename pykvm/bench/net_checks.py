@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pykvm.bench.counts import INJECTIONS, check_mmio, check_returns
+from pykvm.bench.counts import check_mmio, check_returns
 from pykvm.bench.net_run import Run
 from pykvm.errors import PykvmError
+from pykvm.trace.kernel import INJECTIONS
 
 _HEADERS = 54  # Ethernet, IPv4, TCP: what each further frame of a cut segment has, too
 _TICKS, _FEW = 20, 40  # the guest's timer, in Hz; what cannot be told apart

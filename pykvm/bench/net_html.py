@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pykvm.bench import net_table
-from pykvm.bench.counts import EXITS, Snapshot
+from pykvm.bench.counts import Snapshot
 from pykvm.bench.net import (
     CLASSIC,
     E1000,
@@ -25,6 +25,7 @@ from pykvm.bench.net import (
 )
 from pykvm.bench.net_run import Run, Stream
 from pykvm.errors import UsageError
+from pykvm.trace.kernel import EXITS
 
 Value = Callable[[Snapshot], float]
 

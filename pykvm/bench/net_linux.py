@@ -17,7 +17,7 @@ from typing import Any
 
 from pykvm.bench import net_host
 from pykvm.bench.boot import LINUX_OPTIONS
-from pykvm.bench.counts import INJECTIONS, Snapshot, growth
+from pykvm.bench.counts import Snapshot, growth
 from pykvm.bench.guest import find
 from pykvm.bench.net_guests import Guest, cpu_seconds
 from pykvm.bench.net_host import Server
@@ -25,6 +25,7 @@ from pykvm.bench.net_run import SAMPLE, Run, Stream
 from pykvm.errors import PykvmError
 from pykvm.kvm.system import Kvm
 from pykvm.machine import probe_syscall
+from pykvm.trace.kernel import INJECTIONS
 
 INIT = "linux-init"
 _MSS = 1460

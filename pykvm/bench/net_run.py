@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pykvm.bench import net_host
-from pykvm.bench.counts import Snapshot, causes, growth
+from pykvm.bench.counts import Snapshot, growth
 from pykvm.bench.net_guests import Guest, cpu_seconds
 from pykvm.bench.net_host import Host, Seen
 from pykvm.errors import PykvmError
+from pykvm.trace.kernel import causes
 
 _PATIENCE = 60.0
 SAMPLE = 0.1

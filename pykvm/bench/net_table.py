@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pykvm.bench import qemu
-from pykvm.bench.counts import EXITS, RETURNS
 from pykvm.bench.figures import Figure, ratios, table
 from pykvm.bench.net import CLASSIC, E1000, OURS, QEMU_E1000, QEMU_VIRTIO, THEIRS, VIRTIO, Results
 from pykvm.bench.net_run import Run, Stream
+from pykvm.trace.kernel import EXITS, RETURNS
 
 Value = float | None
 

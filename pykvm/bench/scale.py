@@ -20,7 +20,6 @@ from functools import partial
 from typing import Any
 
 from pykvm.bench import bridge, network
-from pykvm.bench.counts import EXITS
 from pykvm.bench.exits import tsc_khz
 from pykvm.bench.figures import Figure, ratios, table
 from pykvm.bench.guest import find
@@ -30,6 +29,7 @@ from pykvm.bench.net_guests import PykvmGuest
 from pykvm.bench.net_host import Sink
 from pykvm.bench.net_run import Run, Stream, run
 from pykvm.bench.net_table import as_times, cell
+from pykvm.trace.kernel import EXITS
 
 VCPUS, GUESTS = (1, 2, 4), (1, 2, 4, 8)
 _GUEST_MAC = "52:54:00:12:35:{:02x}"

@@ -168,6 +168,10 @@ def _run(args: argparse.Namespace) -> int:
         gc.enable()
         with _signals(machine) as caught:
             outcome = machine.run()
+        if statistics is not None:
+            from pykvm.kvm.stats import of_vcpus
+
+            statistics.kernel = of_vcpus(thread.vcpu.fd for thread in machine.threads)
         stack.close()  # the trace is whole, the terminal is itself again: now talk
         _report(args, machine, outcome, statistics)
     if caught:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TextIO
 
+from pykvm.trace import kernel
 from pykvm.trace.events import FINISHED, Event, ExitEvent
 from pykvm.trace.histogram import Histogram
 
@@ -145,8 +146,7 @@ class Statistics:
             f"{self.user_ns / 1e9:.3f} s answering"
         ]
         for vcpu, counters in self.kernel.items():
-            counted = [f"{name}={value}" for name, value in counters.items() if value]
-            lines.append(f"vcpu {vcpu} in the kernel: {' '.join(counted) or 'nothing counted'}")
+            lines.append(f"vcpu {vcpu} inside KVM: {kernel.text(counters)}")
         return lines
 
 

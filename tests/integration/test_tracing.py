@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from pykvm.kvm.stats import available
+from pykvm.kvm.system import Kvm
+from pykvm.kvm.vm import Vm
+from pykvm.memory import GuestMemory
+
 pytestmark = pytest.mark.kvm
 
 EXITS = 100_000
@@ -82,6 +87,32 @@ def test_stats_print_a_table_at_the_end(image):
     done = run(image("b001 e680 e680 31c0 e6f4"), "--stats")
     assert re.search(r"postcode +CODE +2 ", done.stderr)
     assert "66.7%" in done.stderr
+
+
+def test_stats_end_with_what_kvm_counts_where_it_does(image, tmp_path):
+    stats = tmp_path / "stats.json"
+    done = run(image("b001 e680 e680 31c0 e6f4"), "--stats", "--stats-json", str(stats))
+    kernel = json.loads(stats.read_text())["kernel"]
+    with Kvm() as kvm, GuestMemory(1 << 16) as memory, Vm(kvm, memory) as vm:
+        tells = available(vm.create_vcpu().fd)
+    assert list(kernel) == (["0"] if tells else [])
+    assert ("\nvcpu 0 inside KVM: " in done.stderr) == tells
+    if tells:
+        assert kernel["0"]["exits"] >= 3
+        assert kernel["0"]["fpu_reload"] >= 3
+
+
+def test_a_run_without_stats_does_not_load_them(image):
+    guest = image("31c0 e6f4")
+    command = [sys.executable, "-X", "importtime", "-m", "pykvm", "run", str(guest)]
+    for more, loaded in (([], False), (["--stats"], True)):
+        done = subprocess.run(
+            [*command, *more], capture_output=True, text=True, timeout=60,
+            stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        for module in ("pykvm.kvm.stats", "pykvm.trace.kernel"):
+            assert (module in done.stderr) == loaded
 
 
 def test_output_is_the_same_with_and_without_a_trace(image):

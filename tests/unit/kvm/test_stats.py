@@ -1,5 +1,6 @@
 """KVM's statistics files: what a crafted one is read as, and what is refused."""
 
+import os
 import struct
 
 import pytest
@@ -88,3 +89,13 @@ def test_no_file_does_worse_than_a_value_error(data):
 def test_a_descriptor_that_is_no_kvm_s_is_an_error(tmp_path):
     with open(tmp_path / "file", "w") as file:
         assert not stats.available(file.fileno())
+        assert stats.of_vcpus([file.fileno()]) == {}
+
+
+def test_counters_in_a_form_that_nobody_knows_are_left_out(tmp_path, monkeypatch):
+    path = tmp_path / "statistics"
+    path.write_bytes(HEADER.pack(0, 1 << 31, 1, 24, 72, 200))
+    monkeypatch.setattr(stats, "call", lambda fd, request: os.open(path, os.O_RDONLY))
+    before = len(os.listdir("/proc/self/fd"))
+    assert stats.of_vcpus([-1]) == {}
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -97,13 +97,19 @@ def test_columns_line_up_and_the_most_frequent_comes_first():
     assert total.startswith("11 exits; ")
 
 
-def test_kernel_counters_are_shown_per_vcpu_without_zeros():
+def test_what_kvm_counts_has_a_line_for_each_vcpu_below_what_pykvm_counts():
     statistics = counted(out())
-    statistics.kernel = {0: {"halt_exits": 4, "nmi_window_exits": 0}, 1: {"halt_exits": 0}}
-    assert statistics.table().splitlines()[-2:] == [
-        "vcpu 0 in the kernel: halt_exits=4",
-        "vcpu 1 in the kernel: nothing counted",
+    statistics.kernel = {0: {"exits": 4, "halt_exits": 3, "hypercalls": 0}, 1: {"halt_exits": 0}}
+    total, *lines = statistics.table().splitlines()[-3:]
+    assert total.startswith("1 exits; ")
+    assert lines == [
+        "vcpu 0 inside KVM: 4 exits handled (halt 3, other 1)",
+        "vcpu 1 inside KVM: nothing counted",
     ]
+
+
+def test_where_kvm_tells_nothing_there_is_no_such_line():
+    assert "KVM" not in counted(out()).table()
 
 
 def test_a_stream_that_is_no_terminal_gets_plain_text():
