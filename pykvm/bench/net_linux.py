@@ -19,6 +19,7 @@ from pykvm.bench import net_host
 from pykvm.bench.boot import LINUX_OPTIONS
 from pykvm.bench.counts import Snapshot, growth
 from pykvm.bench.guest import find
+from pykvm.bench.initramfs import PROGRAM, archive
 from pykvm.bench.net_guests import Guest, cpu_seconds
 from pykvm.bench.net_host import Server
 from pykvm.bench.net_run import SAMPLE, Run, Stream
@@ -55,23 +56,9 @@ def append(data: int) -> str:
 def initrd() -> Iterator[str]:
     """A file with an initramfs that has the init and nothing else."""
     with tempfile.NamedTemporaryFile(prefix="pykvm-init-") as file:
-        file.write(archive("init", Path(find(INIT)).read_bytes()))
+        file.write(archive({"init": (PROGRAM, Path(find(INIT)).read_bytes())}))
         file.flush()
         yield file.name
-
-
-def archive(name: str, data: bytes) -> bytes:
-    """One executable file as a cpio archive, newc (Documentation/driver-api/early-userspace)."""
-    out = b""
-    for path, mode, content in ((name, 0o100755, data), ("TRAILER!!!", 0, b"")):
-        words = (1, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(path) + 1, 0)
-        entry = b"070701" + b"".join(b"%08X" % word for word in words) + path.encode() + b"\0"
-        out += _padded(entry) + _padded(content)
-    return out
-
-
-def _padded(data: bytes) -> bytes:
-    return data.ljust(len(data) + 3 & ~3, b"\0")
 
 
 def run(

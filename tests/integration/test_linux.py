@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.support.linux import Linux, archive, where
+from pykvm.bench.initramfs import DIRECTORY, PROGRAM, archive
+from tests.support.linux import Linux, where
 
 pytestmark = [pytest.mark.kvm, pytest.mark.linux]
 
@@ -20,7 +21,7 @@ def kernel():
 @pytest.fixture
 def initrd(tmp_path):
     path = tmp_path / "initrd"
-    path.write_bytes(archive({"dev": (0o40755, b""), "init": (0o100755, b"not a program")}))
+    path.write_bytes(archive({"dev": (DIRECTORY, b""), "init": (PROGRAM, b"not a program")}))
     return path
 
 

@@ -26,17 +26,6 @@ def where(script):
     return path if path.exists() else None
 
 
-def archive(files):
-    """An initramfs (cpio, newc) of {name: (mode, bytes)}."""
-    out = b""
-    for number, (name, (mode, data)) in enumerate([*files.items(), ("TRAILER!!!", (0, b""))]):
-        path = name.encode() + b"\0"
-        fields = (number + 1, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(path), 0)
-        entry = b"070701" + b"".join(b"%08X" % value for value in fields) + path
-        out += entry.ljust(len(entry) + 3 & ~3, b"\0") + data.ljust(len(data) + 3 & ~3, b"\0")
-    return out
-
-
 class Linux:
     """``pykvm run`` with ``args``, in a network namespace if one is named; ``lines`` is the log
     so far. Its standard input is a terminal, for ``key``."""

@@ -10,8 +10,9 @@ from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pykvm.bench.initramfs import DIRECTORY, PROGRAM, archive
 from tests.support import netns
-from tests.support.linux import OPTIONS, archive
+from tests.support.linux import OPTIONS
 from tests.support.tap import namespace
 
 BUILD = Path(__file__).parents[2] / "guest" / "build"
@@ -26,16 +27,16 @@ exec /bin/busybox reboot -f
 
 def program(name):
     """The initramfs of ``linux-init`` or ``linux-init32``: that program alone."""
-    return archive({"init": (0o100755, (BUILD / name).read_bytes())})
+    return archive({"init": (PROGRAM, (BUILD / name).read_bytes())})
 
 
 def shell():
     """One whose init is a script of Debian's static busybox."""
     return archive(
         {
-            "bin": (0o40755, b""),
-            "bin/busybox": (0o100755, BUSYBOX.read_bytes()),
-            "init": (0o100755, SHELL),
+            "bin": (DIRECTORY, b""),
+            "bin/busybox": (PROGRAM, BUSYBOX.read_bytes()),
+            "init": (PROGRAM, SHELL),
         }
     )
 

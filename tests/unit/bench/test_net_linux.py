@@ -1,10 +1,9 @@
-"""A Linux guest's stream: what its init says, the archive that it is in."""
+"""A Linux guest's stream: what its init says, how it is asked."""
 
 import pytest
 
 from pykvm.bench import net_linux
 from pykvm.errors import PykvmError
-from tests.support import linux
 
 
 def test_the_seconds_are_the_guest_s():
@@ -30,12 +29,3 @@ def test_the_command_line_asks_for_the_stream():
     words = net_linux.append(4096).split()
     assert "pykvm.stream=tcp,10.77.0.1,5001,4096" in words
     assert "pykvm.end=debug" in words
-
-
-@pytest.mark.parametrize("size", range(5))
-def test_the_archive_has_one_program(size):
-    ours = net_linux.archive("init", bytes(size))
-    theirs = linux.archive({"init": (0o100755, bytes(size))})
-    assert len(ours) == len(theirs)
-    assert ours.endswith(b"TRAILER!!!\0\0\0\0")
-    assert ours[: ours.index(b"TRAILER") - 110] == theirs[: theirs.index(b"TRAILER") - 110]
