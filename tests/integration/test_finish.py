@@ -77,10 +77,8 @@ DIRECT = {
 
 @pytest.fixture(scope="module")
 def ring():
-    made = Ring()
-    made.native(b"\x90", Cpu())  # the first run on a vCPU starts its FPU anew
-    yield made
-    made.close()
+    with Ring.warm() as made:
+        yield made
 
 
 FLOATS = st.sampled_from(
@@ -100,9 +98,7 @@ STARTS = st.builds(
     flags=st.sampled_from([0, FLAGS]),
     memory=st.binary(min_size=64, max_size=64),
 )
-TRIES = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+TRIES = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def compare(ring, code, start, how):
@@ -340,9 +336,7 @@ def test_in_ring_3_it_is_the_exception_that_kvm_would_raise(ring):
 PREFIXES = st.sampled_from(["", "66", "f2", "f3", "f0", "48", "660f", "f30f", "0f", "0f38", "67"])
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300)
 @given(
     start=STARTS, prefix=PREFIXES, code=st.binary(min_size=15, max_size=15),
     level=st.sampled_from([0, 3]), pointer=st.sampled_from([DATA, DEVICE, RAM - 4, 1 << 40, 0]),
@@ -385,15 +379,12 @@ GUESTS = Path(__file__).parents[2] / "guest" / "build"
 
 def refuses(code):
     """Whether this host's KVM leaves the instruction in ring 0 to us: many a CPU just does it."""
-    made = Ring()
-    try:
+    with Ring() as made:
         made.start(bytes.fromhex(code), Cpu(), 0)
         lib.pk_vcpu_attach(made.vcpu.native, True)
         lib.pk_vcpu_run(made.vcpu.native, 0)
         lib.pk_vcpu_attach(made.vcpu.native, False)
         return made.vcpu.run_state.exit_reason == lib.KVM_EXIT_INTERNAL_ERROR
-    finally:
-        made.close()
 
 
 def test_each_kind_is_counted(tmp_path):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykvm.kvm.system import Kvm
@@ -28,10 +28,8 @@ LAND = bytes.fromhex("4889e0")  # mov rax, rsp
 
 @pytest.fixture(scope="module")
 def ring():
-    made = Ring()
-    made.native(b"\x90", Cpu())  # the first run on a vCPU starts its FPU anew
-    yield made
-    made.close()
+    with Ring.warm() as made:
+        yield made
 
 
 def give_gdt(ring, level):
@@ -43,9 +41,7 @@ def give_gdt(ring, level):
     ring.vcpu.set_sregs(sregs)
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25)
 @pytest.mark.parametrize("mnemonic", IRET)
 @given(
     flags=st.integers(0, (1 << 22) - 1).map(lambda bits: bits & (LOADED | IF | IOPL) | 2),

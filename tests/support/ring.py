@@ -1,5 +1,6 @@
 """One instruction on one vCPU, from the same state: native in ring 3, or finished by pykvm."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pykvm.boot import lowmem
@@ -59,7 +60,10 @@ class Ring:
         cpu.start(self.vcpu, Mode.LONG, CODE, self.handover)
         self.first = self.vcpu.get_sregs()
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
         self.vm.close()
         self.memory.close()
         self.kvm.close()
@@ -107,6 +111,14 @@ class Ring:
         if not left:
             return None
         return self.now(len(LEAVE))
+
+    @classmethod
+    @contextmanager
+    def warm(cls):
+        """One whose vCPU has run: the first run starts its FPU anew."""
+        with cls() as made:
+            made.native(b"\x90", Cpu())
+            yield made
 
     def finished(self, code, state, ring=0):
         """Finish it without KVM; returns what was done, and the state after it."""
