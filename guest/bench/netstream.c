@@ -5,6 +5,8 @@
 //   stream=raw|tcp  dir=tx|rx  unit=mtu|big   mtu: frames of 1,514 bytes. big: requests of 44 segments for the
 //                                             card to cut, and to have put together for us
 //   driver=linux|poll  batch=1                lib/netdev.h; batch: requests to a doorbell
+//   queues=1                                  raw: pairs of virtio-net's, up to 4; a doorbell's requests go to one,
+//                                             the next doorbell's to the next
 //   seconds=2 count=N                         raw: for how long, or how many
 //   ip=10.77.0.2 peer=10.77.0.1 port=5001 bytes=N   tcp: to whom, how much; word k (64 bits) holds k
 //
@@ -12,12 +14,14 @@
 //
 //   STREAM card=C stream=S dir=D unit=U frames=N segments=N bytes=N cycles=N interrupts=N polls=N kicks=N
 //
-// with lost=N behind it for rx and retransmits=N for tcp, waits for another byte, and ends. Bytes are those
-// of uncut frames with their Ethernet headers; cycles those of the TSC, for rx from the first frame on.
-// What a card cannot do ends with UNSUPPORTED instead, and what goes wrong with FAIL.
+// with lost=N behind it for rx, retransmits=N for tcp, and with several pairs how many frames went through
+// each (pair0=N pair1=N), waits for another byte, and ends. Bytes are those of uncut frames with their
+// Ethernet headers; cycles those of the TSC, for rx from the first frame on. What a card cannot do ends with
+// UNSUPPORTED instead, and what goes wrong with FAIL.
 //
 // Raw frames have a number (64 bits, little endian, from 0): behind the Ethernet header with mtu, where a TCP
-// payload begins with big. rx ends after `count` frames, or at a frame of EtherType 0x88B6.
+// payload begins with big. rx ends after `count` frames, or at a frame of EtherType 0x88B6: it has the number
+// of all there were where theirs is, and what other pairs still hold of them is awaited. 0 is unknown.
 #include "clock.h"
 #include "cmdline.h"
 #include "cpu.h"
@@ -33,13 +37,14 @@
 #include "virtio/virtio_netdev.h"
 
 enum { ETHER = 14, HEADERS = NETDEV_HEADERS, MSS = 1460, SEGMENTS = 44, MTU = 1514, NUMBER = 8 };
-enum { TYPE_DATA = 0x88B5, TYPE_END = 0x88B6, CONNECT_MS = 10000, SILENCE_MS = 60000, OFTEN = 16 };
+enum { TYPE_DATA = 0x88B5, TYPE_END = 0x88B6, CONNECT_MS = 10000, SILENCE_MS = 60000, LATE_MS = 1000, OFTEN = 16 };
 
 static char card[16] = "auto", stream[8] = "raw", dir[8] = "tx", unit[8] = "mtu", style[8] = "linux";
 static struct netdev dev = {.batch = 1};
 static struct tcpsend tcp = {.dev = &dev};
 static u64 count, seconds, total; // as asked for
 static u64 frames, segments, bytes, cycles, lost;
+static unsigned queues;
 static const char *failed;
 static bool big;
 
@@ -104,7 +109,8 @@ static u64 transmit(u64 unused)
 
 // Receive -------------------------------------------------------------------------------------------------
 
-static u64 first_tsc, last_tsc, expected;
+static u64 first_tsc, last_tsc, expected, numbers; // numbers: the sum of those that came
+static u64 all, late; // after the end of the stream: frames there were, and when we give up
 static bool ended;
 
 static void take(void *to, const struct received *frame)
@@ -114,22 +120,24 @@ static void take(void *to, const struct received *frame)
         return;
     u16 type = get_be16(frame->data + 12);
     u32 at = type == TYPE_DATA ? ETHER : HEADERS;
-    if (type == TYPE_END) {
-        ended = true;
-        return;
+    u64 number;
+    if (type == TYPE_END && !late && frame->first >= ETHER + NUMBER) {
+        memcpy(&all, frame->data + ETHER, NUMBER);
+        late = deadline_ms(LATE_MS);
+        ended = frames >= all;
     }
     if (frame->first < at + NUMBER || (type != TYPE_DATA && type != 0x0800))
         return;
-    u64 number;
     memcpy(&number, frame->data + at, NUMBER);
     if (number >= expected)
         expected = number + 1;
+    numbers += number;
     last_tsc = rdtsc();
     if (!frames++)
         first_tsc = last_tsc;
     segments += frame->mss ? (frame->length - HEADERS + frame->mss - 1) / frame->mss : 1;
     bytes += frame->length;
-    ended = count && frames == count;
+    ended = (count && frames == count) || (late && frames >= all);
 }
 
 static u64 receive(u64 unused)
@@ -141,13 +149,20 @@ static u64 receive(u64 unused)
         if (frames != before)
             silence = deadline_ms(SILENCE_MS);
         before = frames;
+        if (late && deadline_passed(late))
+            break;
         if (deadline_passed(silence)) {
             failed = "no frame comes";
             break;
         }
     }
     cycles = last_tsc - first_tsc;
+    if (expected < all)
+        expected = all;
     lost = expected > frames ? expected - frames : 0;
+    // With several pairs they come in any order; what makes up for a lost one would be one that came twice.
+    if (!lost && numbers != frames * (frames - 1) / 2)
+        failed = "a frame came twice";
     return unused;
 }
 
@@ -191,6 +206,7 @@ static const char *options(void)
     cmdline_get("unit", unit, sizeof unit);
     cmdline_get("driver", style, sizeof style);
     dev.batch = (unsigned)cmdline_u64("batch", 1);
+    dev.queues = queues = (unsigned)cmdline_u64("queues", 1);
     dev.polled = is(style, "poll");
     count = cmdline_u64("count", 0);
     seconds = cmdline_u64("seconds", 2);
@@ -207,6 +223,7 @@ static const char *options(void)
            : !big && !is(unit, "mtu")                                         ? "unit="
            : !dev.polled && !is(style, "linux")                               ? "driver="
            : !dev.batch                                                       ? "batch="
+           : !queues || queues > NETDEV_QUEUES                                ? "queues="
                                                                               : NULL;
 }
 
@@ -240,8 +257,9 @@ int main(void)
         return fail("no card: ", card);
     rx = is(dir, "rx");
     by_tcp = is(stream, "tcp");
-    if ((by_tcp && rx) || (big && !(rx ? dev.merges : dev.cuts))) {
-        printf("UNSUPPORTED card=%s stream=%s dir=%s unit=%s\n", dev.name, stream, dir, unit);
+    // A connection stays on one pair: it is in order.
+    if ((by_tcp && (rx || queues > 1)) || (big && !(rx ? dev.merges : dev.cuts)) || dev.queues != queues) {
+        printf("UNSUPPORTED card=%s stream=%s dir=%s unit=%s queues=%u\n", dev.name, stream, dir, unit, queues);
         return EXIT_PASS;
     }
     netdev_tick();
@@ -262,6 +280,8 @@ int main(void)
         printf(" lost=%lu", lost);
     if (by_tcp)
         printf(" retransmits=%lu", tcp.retransmits);
+    for (unsigned pair = 0; queues > 1 && pair < queues; pair++)
+        printf(" pair%u=%lu", pair, dev.moved[pair]);
     printf("\n");
     wait_for_byte();
     return EXIT_PASS;

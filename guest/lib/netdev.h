@@ -1,11 +1,13 @@
 // A network card as a stack drives it: requests out, frames in, a doorbell for so many requests, and
 // interrupts that stay off while there is work (what Linux calls NAPI). The stack runs in ring 3.
+// With several pairs of queues the requests of a doorbell share one, the next doorbell's go to the next
+// pair that has room, and frames are taken from all: what is in order on each pair is not in order in all.
 //
 // drivers/e1000/e1000_netdev.h and drivers/virtio/virtio_netdev.h open one.
 #pragma once
 #include "types.h"
 
-enum { NETDEV_BUDGET = 64, NETDEV_HEADERS = 54, NETDEV_PARTS = 2 };
+enum { NETDEV_BUDGET = 64, NETDEV_HEADERS = 54, NETDEV_PARTS = 2, NETDEV_QUEUES = 4 };
 
 // What goes out: the buffer that netdev_buffer() gave, then parts that the caller keeps until it is sent.
 struct request {
@@ -37,6 +39,8 @@ struct netdev {
     bool merges;      // the card hands over TCP segments put together
     bool polled;      // no interrupts: whoever waits looks
     unsigned batch;   // requests to a doorbell
+    unsigned queues;  // pairs of them: as many as wanted, then as many as are used
+    u64 moved[NETDEV_QUEUES]; // requests and frames, by pair
     void (*deliver)(void *to, const struct received *frame); // must not send
     void *to;
     const volatile u32 *interrupts; // of the card, counted by its driver in ring 0

@@ -35,6 +35,12 @@ def place():
         yield name
 
 
+@pytest.fixture
+def places():
+    with namespace("multi_queue") as name:
+        yield name
+
+
 class Stream:
     """pykvm with the guest; it starts when it is told to, and waits for its end again."""
 
@@ -146,6 +152,67 @@ def test_a_longer_ring_goes_around(place, packed):
     assert numbers == list(range(9000))
 
 
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("driver", ["linux", "poll"])
+def test_pairs_of_queues_take_turns_by_doorbell_and_lose_nothing(places, driver, batch):
+    nic = "virtio-net,backend=tap:tap0,queues=3"
+    append = f"queues=3 count=2400 batch={batch} driver={driver}"
+    with Peer(places) as peer, Stream(places, nic, append) as guest:
+        guest.start()
+        numbers = [number_of(frame, 14) for frame in collect(peer, 2400, 2048)]
+        said = guest.figures()
+        assert peer.quiet()
+    assert sorted(numbers) == list(range(2400))
+    assert said["frames"] == sum(said[f"pair{n}"] for n in range(3)) == 2400
+    assert all(said[f"pair{n}"] % batch == 0 < said[f"pair{n}"] for n in range(3))
+
+
+def test_frames_are_received_from_every_pair_to_the_last_one(places):
+    """The last one may come by a pair that is ahead of the others; it says how many there were."""
+    nic = "virtio-net,backend=tap:tap0,queues=4"
+    with (
+        Peer(places, kind=0x0800) as peer,
+        Stream(places, nic, "queues=4 dir=rx") as guest,
+    ):
+        guest.start()
+        for number in range(640):
+            peer.wire.send(of_a_flow(number))
+        peer.wire.send(END[:14] + struct.pack("<Q", 640) + END[22:])
+        said = guest.figures()
+    assert (said["frames"], said["lost"]) == (640, 0)
+    assert sum(said[f"pair{n}"] for n in range(4)) >= 640
+    assert sum(said[f"pair{n}"] > 1 for n in range(4)) > 1
+
+
+@pytest.mark.parametrize(
+    ("numbers", "last", "said"),
+    [
+        ([0, 1, 3], 0, "lost=1"),
+        ([0, 1, 2], 5, "lost=2"),
+        ([2, 0, 1], 3, "lost=0"),
+        ([0, 1, 1, 3], 0, "FAIL: a frame came twice"),
+    ],
+)
+def test_what_is_missing_in_any_order_is_told(place, numbers, last, said):
+    with (
+        Peer(place, kind=KIND) as peer,
+        Stream(place, "virtio-net,backend=tap:tap0", "dir=rx") as guest,
+    ):
+        guest.start()
+        for number in numbers:
+            peer.wire.send(numbered(number))
+        peer.wire.send(END[:14] + struct.pack("<Q", last) + END[22:])
+        assert said in guest.line()
+
+
+def of_a_flow(number):
+    """TCP over IPv4 from a port for each number, so that the host's hash spreads them."""
+    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, MTU - 14, 0, 0, 64, 6, 0, bytes(4), bytes(4))
+    tcp = struct.pack(">HHIIBBHHH", 1024 + number, 81, 0, 0, 0x50, 0x10, 999, 0, 0)
+    head = b"\xff" * 6 + b"\2\0\0\0\0\1\x08\x00" + ip + tcp + struct.pack("<Q", number)
+    return head.ljust(MTU, b"\0")
+
+
 def numbered(number):
     return b"\xff" * 6 + b"\2\0\0\0\0\1\x88\xb5" + struct.pack("<Q", number) + bytes(MTU - 22)
 
@@ -193,11 +260,18 @@ def test_large_segments_are_received_whole(place):
 
 @pytest.mark.parametrize(
     ("nic", "append"),
-    [("e1000", "dir=rx unit=big"), ("virtio-net", "stream=tcp dir=rx")],
+    [
+        ("e1000", "dir=rx unit=big"),
+        ("virtio-net", "stream=tcp dir=rx"),
+        ("virtio-net", "queues=2"),
+        ("virtio-net,queues=2", "queues=3"),
+        ("virtio-net,queues=2", "queues=2 stream=tcp"),
+        ("e1000", "queues=2"),
+    ],
 )
 def test_what_is_not_there_is_said_to_be_unsupported(place, nic, append):
     with Stream(place, f"{nic},backend=null", append) as guest:
-        assert guest.line().startswith(f"UNSUPPORTED card={nic} ")
+        assert guest.line().startswith(f"UNSUPPORTED card={nic.split(',')[0]} ")
         guest.process.communicate(timeout=30)
         assert guest.process.returncode == 1
 
@@ -208,6 +282,7 @@ def test_what_is_not_there_is_said_to_be_unsupported(place, nic, append):
         ("card=ne2k", "there is no such card="),
         ("card=virtio-net", "no card: virtio-net"),
         ("batch=0", "there is no such batch="),
+        ("queues=5", "there is no such queues="),
     ],
 )
 def test_what_cannot_be_done_fails_with_its_reason(place, append, why):

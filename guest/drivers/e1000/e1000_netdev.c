@@ -115,6 +115,7 @@ bool e1000_netdev(struct netdev *d)
         return false;
     d->name = "e1000";
     d->driver = &driver;
+    d->queues = 1;
     d->interrupts = &interrupts;
     d->cuts = d->sums = true;
     d->merges = false;

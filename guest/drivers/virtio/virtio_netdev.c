@@ -3,7 +3,7 @@
 #include "inet.h"
 #include "pic.h"
 #include "string.h"
-#include "virtio/net.h"
+#include "virtio/net_control.h"
 
 // Linux's: a queue is started again when a frame of 17 fragments fits, and receive buffers are pages when
 // what comes is large.
@@ -12,19 +12,25 @@ enum { IP = 14, TCP = 34, SUM = 16 };
 
 static struct net card;
 static struct net_frame taken;
+static unsigned sending, taking; // the pairs whose turn it is
 
-static struct queue *tx(void) { return &card.tx[0].queue; }
-static struct queue *rx(void) { return &card.rx[0].queue; }
+static unsigned after(unsigned pair) { return pair + 1 < card.pairs ? pair + 1 : 0; }
+static struct queue *tx(unsigned pair) { return &card.tx[pair].queue; }
+static struct queue *rx(unsigned pair) { return &card.rx[pair].queue; }
 
+// A doorbell's requests stay on their pair; before the first of them, those that are full are passed over.
 static u8 *buffer(struct netdev *d)
 {
-    (void)d;
-    return net_buffer(&card, 0);
+    for (unsigned looks = d->unkicked ? 1 : card.pairs; looks--; sending = after(sending)) {
+        u8 *found = net_buffer(&card, sending);
+        if (found || d->unkicked)
+            return found;
+    }
+    return NULL;
 }
 
 static void queue(struct netdev *d, u8 *frame, const struct request *r)
 {
-    (void)d;
     struct piece more[NETDEV_PARTS];
     u32 length = r->linear - TCP;
     for (unsigned i = 0; i < r->parts; i++) {
@@ -43,55 +49,103 @@ static void queue(struct netdev *d, u8 *frame, const struct request *r)
         }
         put_be16(frame + TCP + SUM, pseudo_sum(frame + IP, length));
     }
-    net_queue_with(&card, 0, frame, r->linear, more, r->parts);
+    net_queue_with(&card, sending, frame, r->linear, more, r->parts);
+    d->moved[sending]++;
 }
 
-static void kick(struct netdev *d) { (void)d, net_kick(&card, 0); }
+static void kick(struct netdev *d)
+{
+    (void)d;
+    net_kick(&card, sending);
+    sending = after(sending);
+}
 
 static bool granted(struct netdev *d)
 {
-    unsigned room = net_room(&card, 0);
-    return d->wish == NETDEV_SENT ? !queue_pending(tx()) : room >= (d->polled ? tx()->size / 2u : WAKE);
+    bool room = false, sent = true;
+    for (unsigned pair = 0; pair < card.pairs; pair++) {
+        room |= net_room(&card, pair) >= (d->polled ? tx(pair)->size / 2u : WAKE);
+        sent &= !queue_pending(tx(pair));
+    }
+    return d->wish == NETDEV_SENT ? sent : room;
 }
 
 static bool receive(struct netdev *d, struct received *frame)
 {
-    (void)d;
-    if (!net_receive(&card, 0, &taken))
-        return false;
+    unsigned looks = card.pairs;
+    while (!net_receive(&card, taking, &taken)) {
+        taking = after(taking);
+        if (!--looks)
+            return false;
+    }
     *frame = (struct received){.data = taken.part[0].data, .first = taken.part[0].length, .length = taken.length,
                                .checked = taken.header.flags & (NET_NEEDS_CSUM | NET_DATA_VALID)};
     if (taken.header.gso_type != NET_GSO_NONE)
         frame->mss = taken.header.gso_size;
+    d->moved[taking]++;
     return true;
 }
 
-static void release(struct netdev *d) { (void)d, net_release(&card, 0, &taken); }
+static void release(struct netdev *d)
+{
+    (void)d;
+    net_release(&card, taking, &taken);
+    taking = after(taking);
+}
 
 static void quiet(struct netdev *d)
 {
     (void)d;
-    queue_quiet(rx());
-    queue_quiet(tx());
+    for (unsigned pair = 0; pair < card.pairs; pair++) {
+        queue_quiet(rx(pair));
+        queue_quiet(tx(pair));
+    }
 }
 
 static bool remind(struct netdev *d)
 {
-    u64 pending = queue_pending(tx());
-    if (d->wish == NETDEV_NOTHING || !pending)
-        return false;
-    return queue_listen(tx(), (u16)(d->wish == NETDEV_SENT ? pending : pending * 3 / 4 + 1));
+    bool done = false;
+    for (unsigned pair = 0; pair < card.pairs && d->wish != NETDEV_NOTHING; pair++) {
+        u64 pending = queue_pending(tx(pair));
+        if (pending)
+            done |= queue_listen(tx(pair), (u16)(d->wish == NETDEV_SENT ? pending : pending * 3 / 4 + 1));
+    }
+    return done;
 }
 
 static bool listen(struct netdev *d)
 {
-    bool frames = queue_listen(rx(), 1);
+    bool frames = false;
+    for (unsigned pair = 0; pair < card.pairs; pair++)
+        frames |= queue_listen(rx(pair), 1);
     return remind(d) || frames;
 }
 
-static u64 kicks(const struct netdev *d) { return (void)d, tx()->kicks + rx()->kicks; }
+static u64 kicks(const struct netdev *d)
+{
+    (void)d;
+    u64 sum = 0;
+    for (unsigned pair = 0; pair < card.pairs; pair++)
+        sum += tx(pair)->kicks + rx(pair)->kicks;
+    return sum;
+}
 
 static const struct netdev_driver driver = {buffer, queue, kick, granted, receive, release, quiet, listen, remind, kicks};
+
+// The card starts with one pair; it is told of more by a command, whose end is looked for.
+static bool open_pairs(struct net_options *options, unsigned pairs)
+{
+    if (pairs <= 1)
+        return net_open(&card, 0, options);
+    struct net_options several = *options;
+    several.pairs = pairs;
+    several.wanted |= NET_F_CTRL_VQ | NET_F_MQ;
+    if (!net_open(&card, 0, &several))
+        return false;
+    card.control.polled = true;
+    queue_quiet(&card.control);
+    return net_use_pairs(&card, (u16)pairs);
+}
 
 // A queue's interrupts are counted where virtio_interrupts() puts them.
 bool virtio_netdev(struct netdev *d)
@@ -104,11 +158,12 @@ bool virtio_netdev(struct netdev *d)
     }
     if (d->polled)
         pic_init();
-    if (!net_open(&card, 0, &options))
+    if (!open_pairs(&options, d->queues) && !open_pairs(&options, 1))
         return false;
     u64 features = card.device.features;
     d->name = "virtio-net";
     d->driver = &driver;
+    d->queues = card.pairs;
     d->interrupts = &card.device.interrupts;
     d->sums = features & NET_F_CSUM;
     d->cuts = d->sums && features & NET_F_HOST_TSO4;

@@ -3,6 +3,7 @@
 #pragma once
 #include "netdev.h"
 
-// Opens the first card that has the modern transport. The caller sets polled, batch, deliver, to and merges
-// (whether it wants TCP segments put together) before it.
+// Opens the first card that has the modern transport. The caller sets polled, batch, queues, deliver, to and
+// merges (whether it wants TCP segments put together) before it. Where there are not as many pairs of queues
+// as wanted, one is used.
 bool virtio_netdev(struct netdev *d);
