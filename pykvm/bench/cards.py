@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from pykvm.bench import network
+from pykvm.bench import network, qemu
 from pykvm.bench.exits import Lines
 from pykvm.errors import PykvmError
 from pykvm.machine.config import Config, NicConfig
@@ -50,8 +50,8 @@ class Card:
 
     def qemu_options(self) -> tuple[str, ...]:
         """The same card for QEMU."""
-        netdev = f"tap,id=n0,ifname={network.NAME},script=no,downscript=no"
-        return ("-netdev", netdev, "-device", f"{self.qemu},netdev=n0")
+        netdev, device = qemu.tap_card(self.qemu, network.NAME)
+        return ("-netdev", netdev, "-device", device)
 
 
 def run(machine: Machine) -> None:

@@ -7,7 +7,8 @@
     qemu-...  QEMU's two cards without vhost, where QEMU is installed
 
 Each runs the same guest image in a process of its own on the same TAP, and may use every processor.
-Every round measures all of them in turn, so that ratios are between neighbours in time.
+Every round measures all of them in turn, so that ratios are between neighbours in time. Both
+virtio-nets can have several pairs of queues: pykvm's with a thread for each, QEMU's in one loop.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pykvm.bench.net_checks import CountsDifferError, check
 from pykvm.bench.net_guests import CHILD, Guest, PykvmGuest, QemuGuest
 from pykvm.bench.net_host import Server
 from pykvm.bench.net_run import Run, Stream, UnsupportedError, run
-from pykvm.errors import PykvmError
+from pykvm.errors import PykvmError, UsageError
 
 IMAGE = "netstream.elf"
 DEFAULT = (
@@ -35,21 +36,27 @@ DEFAULT = (
 # Bytes of the TCP stream that finds out how long the others have to be, and seconds that tell it.
 _FIRST_DATA = {"tcp": 4 << 20, "linux": 64 << 20}
 _LONG_ENOUGH = 0.1
-_BACKEND = f"backend=tap:{network.NAME}"
-_NETDEV = f"tap,id=n0,ifname={network.NAME},script=no,downscript=no,vhost=off"
 
 
-def chosen(kind: str | None, direction: str | None, unit: str | None, **more: Any) -> list[Stream]:
-    """The streams of the command's options: one as soon as any of the first three is given."""
+def chosen(
+    kind: str | None, direction: str | None, unit: str | None, *, queues: int = 1, **more: Any
+) -> list[Stream]:
+    """The streams of the command's options: one as soon as any of the first three is given. Only
+    raw ones use several ``queues``, a connection is in order. Raises UsageError."""
     if kind is direction is unit is None:
-        return [replace(stream, **more) for stream in DEFAULT]
-    return [Stream(kind or "raw", direction or "tx", unit or "big", **more)]
+        streams = list(DEFAULT)
+    else:
+        streams = [Stream(kind or "raw", direction or "tx", unit or "big")]
+        if queues > 1 and streams[0].kind != "raw":
+            raise UsageError("--queues is for raw streams: a connection stays on one pair")
+    pairs = {"raw": queues}
+    return [replace(stream, queues=pairs.get(stream.kind, 1), **more) for stream in streams]
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """``nic`` is pykvm's option, ``device`` QEMU's; one of them. ``card`` is what the guest calls
-    it."""
+    """``nic`` is pykvm's option, ``device`` QEMU's; one of them, without the TAP. ``card`` is what
+    the guest calls it."""
 
     name: str
     title: str
@@ -59,20 +66,25 @@ class Contestant:
     empties: bool = False
     """QEMU's e1000 ends a request of so many whole segments with one without data."""
 
-    def start(self, image: str, append: str, initrd: str | None = None) -> Guest:
-        """Its guest, in a process of its own."""
+    def start(self, image: str, append: str, initrd: str | None = None, pairs: int = 1) -> Guest:
+        """Its guest, in a process of its own; its card has so many pairs of queues."""
+        tap = network.tap(pairs)
         if self.device is not None:
-            options = ("-netdev", _NETDEV, "-device", f"{self.device},netdev=n0")
-            return QemuGuest(image, append, (*options, *(("-initrd", initrd) if initrd else ())))
+            netdev, device = qemu.tap_card(self.device, tap, pairs)
+            options = ("-netdev", netdev, "-device", device)
+            more = ("-initrd", initrd) if initrd else ()
+            return QemuGuest(image, append, (*options, *more), tap)
+        nic = f"{self.nic},backend=tap:{tap}" + (f",queues={pairs}" if pairs > 1 else "")
         spec = {
-            "image": image, "append": append, "initrd": initrd, "nics": [self.nic], "timeout": 300,
+            "image": image, "append": append, "initrd": initrd, "nics": [nic], "timeout": 300,
+            "tap": tap,
         }  # fmt: skip
         return PykvmGuest(spec, CHILD)
 
 
-CLASSIC = Contestant("classic", "e1000 classic", "e1000", f"e1000,{_BACKEND},engine=vcpu,tso=card")
-E1000 = Contestant("e1000", "e1000", "e1000", f"e1000,{_BACKEND}")
-VIRTIO = Contestant("virtio", "virtio-net", "virtio-net", f"virtio-net,{_BACKEND},ring=4096")
+CLASSIC = Contestant("classic", "e1000 classic", "e1000", "e1000,engine=vcpu,tso=card")
+E1000 = Contestant("e1000", "e1000", "e1000", "e1000")
+VIRTIO = Contestant("virtio", "virtio-net", "virtio-net", "virtio-net,ring=4096")
 QEMU_E1000 = Contestant("qemu-e1000", "QEMU e1000", "e1000", device="e1000", empties=True)
 QEMU_VIRTIO = Contestant("qemu-virtio", "QEMU virtio-net", "virtio-net", device="virtio-net-pci")
 OURS = (CLASSIC, E1000, VIRTIO)
@@ -99,7 +111,7 @@ def measure(
     """Run everything ``rounds`` times, interleaved, in a network of our own; ``kernel`` is a Linux
     for the stream of that name. Raises HostError, and PykvmError when counts do not agree."""
     results = Results()
-    network.enter()
+    network.enter(max(stream.queues for stream in streams))
     network.set_address(net_host.ADDRESS)
     khz = tsc_khz()
     contestants = list(OURS)
@@ -137,13 +149,15 @@ def once(
     """One run, checked. Raises PykvmError."""
     try:
         with ExitStack() as stack:
-            host = stack.enter_context(stream.host())
+            pairs = stream.pairs(who.card)
+            host = stack.enter_context(stream.host(pairs))
             if isinstance(host, Server) and stream.kind == "linux":
                 initrd = stack.enter_context(net_linux.initrd())
                 guest = stack.enter_context(who.start(image, net_linux.append(data), initrd))
                 done = net_linux.run(guest, stream, host, khz, data, sample=sample)
             else:
-                guest = stack.enter_context(who.start(image, stream.append(who.card, data)))
+                append = stream.append(who.card, data)
+                guest = stack.enter_context(who.start(image, append, pairs=pairs))
                 done = run(guest, stream, host, khz, data=data, empties=who.empties, sample=sample)
         check(done)
     except UnsupportedError:

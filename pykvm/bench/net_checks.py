@@ -43,6 +43,7 @@ def check(run: Run, *, posted: bool | None = None) -> None:
         _data(run)
     elif run.stream.direction == "tx":
         _sent(run)
+        _dealt(run)
     else:
         _received(run)
 
@@ -76,6 +77,17 @@ def _sent(run: Run) -> None:
     said = run.report["bytes"] + (there - run.requests) * _HEADERS
     if data != said:
         raise CountsDifferError(f"the guest reported {said} bytes, {data} had left the card")
+
+
+def _dealt(run: Run) -> None:
+    """Where there are several pairs of queues, each has sent some, and all of them everything."""
+    pairs = [count for key, count in run.report.items() if key.startswith("pair")]
+    if pairs and sum(pairs) != run.requests:
+        raise CountsDifferError(
+            f"the guest reported {run.requests} frames, {sum(pairs)} by all pairs of queues"
+        )
+    if 0 in pairs:
+        raise CountsDifferError(f"a pair of queues sent nothing: {pairs}")
 
 
 def _received(run: Run) -> None:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from pykvm.bench.counts import Snapshot, now
-from pykvm.bench.network import traffic
+from pykvm.bench.network import NAME, traffic
 from pykvm.bench.qemu import Qemu
 from pykvm.bench.qmp import Monitor
 from pykvm.errors import PykvmError
@@ -152,7 +152,8 @@ class PykvmGuest:
 class QemuGuest:
     """QEMU, asked for KVM's counters by its monitor."""
 
-    def __init__(self, image: str, append: str, options: tuple[str, ...]) -> None:
+    def __init__(self, image: str, append: str, options: tuple[str, ...], tap: str = NAME) -> None:
+        self._tap = tap
         with ExitStack() as stack:
             self._monitor = stack.enter_context(Monitor())
             self._qemu = stack.enter_context(
@@ -192,7 +193,7 @@ class QemuGuest:
         return look
 
     def look(self) -> Snapshot:
-        wire = traffic()
+        wire = traffic(self._tap)
         return Snapshot(now(), wire, self._monitor.counters())
 
     def finish(self) -> None:

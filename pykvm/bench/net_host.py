@@ -18,12 +18,13 @@ from typing import Protocol
 from pykvm.bench import network
 from pykvm.errors import PykvmError
 from pykvm.kvm.abi import ffi, lib
-from pykvm.net.frames import SOURCE, plain_frame, tcp_request
+from pykvm.net.frames import MSS, SOURCE, plain_frame, tcp_request
 from pykvm.net.vnet import VnetHeader
 
 ADDRESS, GUEST, PORT = "10.77.0.1", "10.77.0.2", 5001
 LAST = b"\x88\xb6"  # the Ethernet type of a frame that ends a stream
 _NUMBER_AT = {"mtu": 14, "big": 54}  # in each frame, 64 bits little endian
+_PORT_AT = 34  # TCP's source port
 _ETH_P_ALL = 3
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_VNET_HDR, _PACKET_QDISC_BYPASS = 263, 6, 15, 20
 _PACKET_IGNORE_OUTGOING = 23
@@ -83,25 +84,30 @@ class Sink:
 
 class Source:
     """Sends frames for ``seconds`` from when the card takes the first ones, never more at once than
-    the TAP's queue has room for, and then one of type ``LAST`` again and again."""
+    the TAP's queue has room for, and then one of type ``LAST``, which says how many there were,
+    again and again. For a card with several ``pairs`` they are of many flows of TCP, which the
+    kernel spreads over the TAP's queues by their ports."""
 
-    def __init__(self, unit: str, seconds: float) -> None:
+    def __init__(self, unit: str, seconds: float, pairs: int = 1) -> None:
         self.seen = Seen(0)
         self._seconds = seconds
-        frame, self._header = _frame(unit)
-        self._at = _NUMBER_AT[unit]
+        self._tap = network.tap(pairs)
+        frame, self._header = _frame(unit, tcp=pairs > 1)
+        self._at = _NUMBER_AT["big" if pairs > 1 else unit]
         frame = frame[: self._at] + bytes(8) + frame[self._at + 8 :]
         self._size = len(frame)
         self._window = network.QUEUE // 4 if unit == "mtu" else 256
-        self._buffers = 64 if unit == "mtu" else 8
+        self._buffers = 64 if unit == "mtu" else 32 if pairs > 1 else 8
         self._frames = bytearray(frame * self._buffers)
+        for n in range(self._buffers if pairs > 1 else 0):
+            struct.pack_into(">H", self._frames, n * self._size + _PORT_AT, PORT + n)
         self._stop = threading.Event()
         self._failed: BaseException | None = None
         self._wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._wire.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         # Straight to the TAP: a qdisc would lose frames while the interface's link comes up.
         self._wire.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
-        self._wire.bind((network.NAME, 0))
+        self._wire.bind((self._tap, 0))
         self._thread = threading.Thread(target=self._main, daemon=True)
 
     def __enter__(self) -> Source:
@@ -114,7 +120,7 @@ class Source:
         self._wire.close()
 
     def begin(self) -> None:
-        self._before = network.traffic().taken
+        self._before = self._taken()
         self._thread.start()
 
     def end(self) -> None:
@@ -122,6 +128,9 @@ class Source:
         self._thread.join()
         if self._failed is not None:
             raise self._failed
+
+    def _taken(self) -> int:
+        return network.traffic(self._tap).taken
 
     def _main(self) -> None:
         try:
@@ -132,7 +141,7 @@ class Source:
     def _send(self) -> None:
         sent, until = 0, math.inf
         while not self._stop.is_set() and time.monotonic() < until:
-            taken = network.traffic().taken - self._before
+            taken = self._taken() - self._before
             # QEMU's e1000 takes a frame and then none in its first second.
             if taken > self._window // 8 and until == math.inf:
                 until = time.monotonic() + self._seconds
@@ -143,9 +152,10 @@ class Source:
             sent += self._flood(sent, room)
         self.seen.frames = sent
         last = plain_frame(60)
-        last = VnetHeader().pack() + SOURCE + last[6:12] + LAST + last[14:]
+        last = SOURCE + last[6:12] + LAST + struct.pack("<Q", sent) + last[22:]
+        last = VnetHeader().pack() + last
         while not self._stop.wait(0.001):
-            if network.traffic().taken - self._before >= sent:
+            if self._taken() - self._before >= sent:
                 self._wire.send(last)
 
     def _flood(self, first: int, count: int) -> int:
@@ -159,11 +169,13 @@ class Source:
         return int(done)
 
 
-def _frame(unit: str) -> tuple[bytes, VnetHeader]:
+def _frame(unit: str, *, tcp: bool) -> tuple[bytes, VnetHeader]:
     """To the card's own address."""
     if unit == "big":
         frame, header = tcp_request()
         return SOURCE + frame[6:], header
+    if tcp:
+        return SOURCE + tcp_request(MSS)[0][6:], VnetHeader()
     return SOURCE + plain_frame(1514)[6:], VnetHeader()
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pykvm.bench import net_host
+from pykvm.bench import net_host, network
 from pykvm.bench.counts import Snapshot, growth
 from pykvm.bench.net_guests import Guest, cpu_seconds
 from pykvm.bench.net_host import Host, Seen
@@ -25,7 +25,7 @@ class UnsupportedError(PykvmError):
 class Stream:
     """``kind`` is raw, tcp or linux; ``direction`` tx (from the guest) or rx; ``unit`` mtu or big;
     ``batch`` None is a doorbell for each; the guest's ``driver`` linux sleeps and is interrupted,
-    poll looks."""
+    poll looks. ``queues`` are the pairs of a virtio-net's that it uses."""
 
     kind: str
     direction: str
@@ -33,16 +33,23 @@ class Stream:
     seconds: float = 3.0
     batch: int | None = None
     driver: str = "linux"
+    queues: int = 1
 
     @property
     def name(self) -> str:
-        return f"{self.kind} {self.direction} {self.unit}"
+        several = f", {self.queues} pairs" if self.queues > 1 else ""
+        return f"{self.kind} {self.direction} {self.unit}{several}"
+
+    def pairs(self, card: str) -> int:
+        """How many pairs of queues a guest with this card uses: an e1000 has one."""
+        return self.queues if card == "virtio-net" else 1
 
     def append(self, card: str, data: int) -> str:
         """The guest's command line (guest/bench/netstream.c); ``data`` is how many bytes of TCP."""
         words = [f"card={card}", f"stream={self.kind}", f"dir={self.direction}"]
         words += [f"unit={self.unit}", f"driver={self.driver}"]
         words += [f"batch={self.batch}"] if self.batch else []
+        words += [f"queues={pairs}"] if (pairs := self.pairs(card)) > 1 else []
         if self.kind == "tcp":
             words += [f"ip={net_host.GUEST}", f"peer={net_host.ADDRESS}"]
             words += [f"port={net_host.PORT}", f"bytes={data}"]
@@ -50,13 +57,13 @@ class Stream:
             words += [f"seconds={round(self.seconds)}"]
         return " ".join(words)
 
-    def host(self) -> Host:
-        """The host's side of it."""
+    def host(self, pairs: int = 1) -> Host:
+        """The host's side of it, for a card with so many pairs of queues."""
         if self.kind != "raw":
             return net_host.Server()
         if self.direction == "tx":
-            return net_host.Sink()
-        return net_host.Source(self.unit, self.seconds)
+            return net_host.Sink(network.tap(pairs))
+        return net_host.Source(self.unit, self.seconds, pairs)
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,11 @@ def notes(results: Results) -> list[str]:
         "and the guest count them, for both; pykvm's virtio-net has rings of 4,096 entries, QEMU's "
         f"of 256; {qemu.named(results.qemu_version)}."
     ]
+    if any(stream.queues > 1 for stream in results.runs):
+        how.append(
+            "pairs: of virtio-net's queues; each of pykvm's has a thread, QEMU's are all in one "
+            "loop; an e1000 has one."
+        )
     return (how if results.runs else []) + results.notes
 
 
@@ -166,7 +171,7 @@ def as_dict(results: Results) -> dict[str, Any]:
         streams.append(
             {
                 "stream": stream.kind, "dir": stream.direction, "unit": stream.unit,
-                "figures": figures, "ratios": _ratios(runs),
+                "queues": stream.queues, "figures": figures, "ratios": _ratios(runs),
                 "runs": {name: [_run(run) for run in rows] for name, rows in runs.items()},
             }
         )  # fmt: skip

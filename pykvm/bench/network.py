@@ -16,7 +16,7 @@ from pykvm.errors import HostError, PykvmError
 from pykvm.kvm.abi import ffi, lib
 from pykvm.net.vnet import VnetHeader
 
-NAME = "pykvm0"
+NAME, SEVERAL = "pykvm0", "pykvm0mq"
 QUEUE = 20_000
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0x400454D0
@@ -30,18 +30,30 @@ _SOL_PACKET, _PACKET_VNET_HDR = 263, 15
 _PLAIN = VnetHeader()
 
 
-def enter() -> None:
+def enter(queues: int = 1) -> None:
     """Move this thread, and what it starts from now on, into a network of its own with a TAP that
-    stays there. Raises HostError."""
+    stays there, and with another if a card shall have several pairs of ``queues``. Raises
+    HostError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET) != 0:
         error = os.strerror(ctypes.get_errno())
         raise HostError(f"cannot make a network namespace ({error}); run this bench as root")
-    os.close(attach(keep=True))
-    quiet(NAME)
+    _add(NAME, 1)
+    if queues > 1:
+        _add(SEVERAL, queues)
+
+
+def tap(queues: int) -> str:
+    """Which of them is for a card with so many pairs: a TAP has several queues or one for good."""
+    return SEVERAL if queues > 1 else NAME
+
+
+def _add(name: str, queues: int) -> None:
+    os.close(attach(name, queues=queues, keep=True))
+    quiet(name)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        fcntl.ioctl(control, _SIOCSIFTXQLEN, struct.pack("16si20x", NAME.encode(), QUEUE))
-        bring_up(control, NAME)
+        fcntl.ioctl(control, _SIOCSIFTXQLEN, struct.pack("16si20x", name.encode(), QUEUE))
+        bring_up(control, name)
 
 
 def quiet(name: str) -> None:

@@ -44,6 +44,15 @@ def command(image: str, append: str, *, machine: str = "pc", memory: int = 128) 
     ]  # fmt: skip
 
 
+def tap_card(device: str, tap: str, pairs: int = 1) -> tuple[str, str]:
+    """The values of ``-netdev`` and ``-device`` for a card on a TAP, without vhost. A virtio-net
+    with several pairs of queues has a vector for each queue, for control and configuration."""
+    netdev = f"tap,id=n0,ifname={tap},script=no,downscript=no,vhost=off"
+    if pairs == 1:
+        return netdev, f"{device},netdev=n0"
+    return f"{netdev},queues={pairs}", f"{device},netdev=n0,mq=on,vectors={2 * pairs + 2}"
+
+
 class Qemu:
     """One QEMU under KVM on a guest image; iterate over it for the guest's lines.
 

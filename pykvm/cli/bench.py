@@ -83,6 +83,10 @@ def _add_net(benches: Any) -> argparse.ArgumentParser:
     )
     net.add_argument("--batch", type=values.count, metavar="N", help="frames to a doorbell")
     net.add_argument(
+        "--queues", type=int, choices=range(1, 5), default=1, metavar="N",
+        help="pairs of virtio-net's queues for raw streams, 1 to 4 (default 1)",
+    )  # fmt: skip
+    net.add_argument(
         "--driver", choices=("linux", "poll"), default="linux",
         help="the guest's: linux sleeps and is interrupted (default), poll looks",
     )  # fmt: skip
@@ -160,7 +164,7 @@ def run_net(args: argparse.Namespace) -> int:
     results = net.measure(
         net.chosen(
             args.stream, args.dir, args.unit, seconds=args.seconds, batch=args.batch,
-            driver=args.driver,
+            driver=args.driver, queues=args.queues,
         ),
         args.rounds, with_qemu=not args.no_qemu, sample=bool(args.html), kernel=args.kernel,
         say=_progress,

@@ -13,7 +13,7 @@ import pytest
 
 from pykvm.bench import bridge, net_host, network, qemu, scale
 from pykvm.bench.guest import find
-from pykvm.bench.net import E1000, IMAGE, QEMU_E1000, VIRTIO, once
+from pykvm.bench.net import E1000, IMAGE, QEMU_E1000, QEMU_VIRTIO, VIRTIO, once
 from pykvm.bench.net_checks import CountsDifferError, check
 from pykvm.bench.net_guests import CHILD, PykvmGuest
 from pykvm.bench.net_run import Stream, UnsupportedError, run
@@ -26,13 +26,14 @@ pytestmark = pytest.mark.tap
 ROOT = Path(__file__).parents[2]
 KHZ = 1_000_000
 TX = Stream("raw", "tx", "mtu", 1)
+NIC = f"e1000,backend=tap:{network.NAME}"
 
 
 def in_a_network(work):
     """What ``work`` returns, called in a network of its own with the bench's TAP."""
 
     def visit():
-        network.enter()
+        network.enter(queues=2)
         network.set_address(net_host.ADDRESS)
         return work()
 
@@ -44,7 +45,7 @@ def streamed(stream, start, data=0):
 
     def work():
         with ExitStack() as stack:
-            host = stack.enter_context(stream.host())
+            host = stack.enter_context(stream.host(stream.queues))
             done = run(stack.enter_context(start()), stream, host, KHZ, data=data, sample=True)
         check(done)
         return done
@@ -59,7 +60,8 @@ def liar(kind, **spec):
 
 
 def of_ours(who, stream, data=0):
-    return lambda: who.start(find(IMAGE), stream.append(who.card, data))
+    append = stream.append(who.card, data)
+    return lambda: who.start(find(IMAGE), append, pairs=stream.queues)
 
 
 @pytest.mark.kvm
@@ -73,6 +75,20 @@ def test_every_frame_and_every_exit_is_accounted_for(who, direction):
     assert sum(done.reasons.values()) > 0
     assert min(done.kernel["fpu_reload"], done.kernel["exits"]) > 0
     assert 0 < done.cpu_seconds < 2 * done.window + 1
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("direction", ["tx", "rx"])
+@pytest.mark.parametrize("unit", ["mtu", "big"])
+@pytest.mark.parametrize(
+    "who", [VIRTIO, pytest.param(QEMU_VIRTIO, marks=pytest.mark.qemu)], ids=lambda who: who.name
+)
+def test_every_frame_of_two_pairs_is_accounted_for_and_both_are_used(who, unit, direction):
+    stream = Stream("raw", direction, unit, 1, queues=2)
+    done = streamed(stream, of_ours(who, stream))
+    pairs = [done.report[f"pair{n}"] for n in range(2)]
+    assert min(pairs) > 0
+    assert sum(pairs) >= done.requests == done.seen.frames
 
 
 @pytest.mark.kvm
@@ -92,8 +108,7 @@ def test_what_a_card_cannot_do_is_told_and_not_measured():
 
 @pytest.mark.kvm
 def test_a_backend_that_drops_frames_voids_the_run():
-    nic = E1000.nic
-    spec = {"image": find(IMAGE), "append": TX.append("e1000", 0), "nics": [nic], "timeout": 60}
+    spec = {"image": find(IMAGE), "append": TX.append("e1000", 0), "nics": [NIC], "timeout": 60}
     with pytest.raises(CountsDifferError, match="had left the card"):
         streamed(TX, lambda: liar("drop", **spec))
 
@@ -177,7 +192,7 @@ def test_ctrl_c_ends_the_bench_and_its_guests_without_a_traceback():
 
 @pytest.mark.kvm
 def test_a_guest_s_process_ends_when_nobody_speaks_to_it_any_more():
-    spec = {"image": find(IMAGE), "append": TX.append("e1000", 0), "nics": [E1000.nic],
+    spec = {"image": find(IMAGE), "append": TX.append("e1000", 0), "nics": [NIC],
             "timeout": 60}  # fmt: skip
 
     def work():

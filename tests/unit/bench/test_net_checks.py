@@ -47,6 +47,20 @@ def test_frames_that_became_shorter_are_missed():
         check(with_end(run, sent_bytes=run.end.wire.sent_bytes - 1))
 
 
+def by_pairs(*counts):
+    run = a_run()
+    pairs = {f"pair{n}": count for n, count in enumerate(counts)}
+    return replace(run, report={**run.report, **pairs})
+
+
+def test_pairs_of_queues_have_each_sent_some_and_everything_in_all():
+    check(by_pairs(1, REQUESTS - 1))
+    with pytest.raises(CountsDifferError, match="100 frames, 99 by all pairs"):
+        check(by_pairs(1, REQUESTS - 2))
+    with pytest.raises(CountsDifferError, match="a pair of queues sent nothing"):
+        check(by_pairs(0, REQUESTS))
+
+
 def test_received_frames_that_the_guest_did_not_have_are_missed():
     run = a_run(direction="rx")
     with pytest.raises(CountsDifferError, match="101 frames were sent, the guest had 100"):

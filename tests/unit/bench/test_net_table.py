@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from pykvm.bench import net_table
+from pykvm.bench import net_table, network, qemu
 from pykvm.bench.figures import Figure
 from pykvm.bench.net import DEFAULT, Results, chosen
 from pykvm.bench.net_run import Stream
+from pykvm.cli.main import parser
+from pykvm.errors import UsageError
 from tests.unit.bench.runs import a_run
 
 STREAM = Stream("raw", "tx", "big")
@@ -115,6 +117,46 @@ def test_options_choose_one_stream_and_none_the_usual_ones():
     assert {s.seconds for s in usual} == {2}
     assert chosen(None, "rx", None, batch=16) == [Stream("raw", "rx", "big", batch=16)]
     assert chosen("tcp", None, "mtu", driver="poll") == [Stream("tcp", "tx", "mtu", driver="poll")]
+
+
+def test_queues_are_for_raw_streams_alone():
+    usual = chosen(None, None, None, queues=2)
+    assert {s.kind: s.queues for s in usual} == {"raw": 2, "tcp": 1}
+    assert chosen("raw", None, None, queues=4) == [Stream("raw", "tx", "big", queues=4)]
+    assert chosen("tcp", None, None) == [Stream("tcp", "tx", "big")]
+    for kind in ("tcp", "linux"):
+        with pytest.raises(UsageError, match="--queues is for raw streams"):
+            chosen(kind, None, None, queues=2)
+
+
+@pytest.mark.parametrize("queues", ["0", "5", "two"])
+def test_queues_that_there_are_not_are_a_usage_error(queues, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(["bench", "net", "--queues", queues])
+    assert ended.value.code == 2
+    assert "--queues" in capsys.readouterr().err
+
+
+def test_several_pairs_are_told_in_heading_note_and_json():
+    stream = Stream("raw", "tx", "big", queues=2)
+    found = Results({stream: {"virtio": [a_run(unit="big")]}})
+    text = net_table.text(found)
+    assert text.startswith("raw tx big, 2 pairs")
+    assert "an e1000 has one" in text
+    assert net_table.as_dict(found)["streams"][0]["queues"] == 2
+    assert "pairs" not in net_table.text(results(virtio=[a_run(unit="big")]))
+
+
+def test_several_pairs_are_a_virtio_net_s_on_a_tap_of_several_queues():
+    stream = Stream("raw", "tx", "mtu", queues=3)
+    assert "queues=3" in stream.append("virtio-net", 0).split()
+    assert "queues" not in stream.append("e1000", 0)
+    assert "queues" not in Stream("raw", "tx", "mtu").append("virtio-net", 0)
+    assert network.tap(3) != network.tap(1) == network.NAME
+    netdev, device = qemu.tap_card("virtio-net-pci", "t", 3)
+    assert {"queues=3", "ifname=t", "vhost=off"} <= set(netdev.split(","))
+    assert device == "virtio-net-pci,netdev=n0,mq=on,vectors=8"
+    assert qemu.tap_card("e1000", "t")[1] == "e1000,netdev=n0"
 
 
 def test_nothing_measured_is_told_without_a_table():
