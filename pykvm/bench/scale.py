@@ -2,6 +2,8 @@
 
     vCPUs     one guest with so many vCPUs and as many pairs of queues of its virtio-net, of which
               it uses one each: what the others cost
+    pairs     one guest whose one vCPU deals what it sends to so many pairs of queues in turn, each
+              of which has a thread: large requests, and frames
     guests    so many guests, each a process with a virtio-net on a TAP of its own, all of which
               send at once to the bridge that they are ports of
 
@@ -15,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -31,9 +33,25 @@ from pykvm.bench.net_run import Run, Stream, run
 from pykvm.bench.net_table import as_times, cell
 from pykvm.trace.kernel import EXITS
 
-VCPUS, GUESTS = (1, 2, 4), (1, 2, 4, 8)
 _GUEST_MAC = "52:54:00:12:35:{:02x}"
 _PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Table:
+    """What there is more of from row to row, and what the guests send."""
+
+    title: str
+    counts: tuple[int, ...]
+    unit: str = "mtu"
+
+
+TABLES = {
+    "vcpus": Table("vCPUs and pairs of queues", (1, 2, 4)),
+    "pairs_big": Table("pairs used, 64 KB requests", (1, 2, 4), "big"),
+    "pairs_mtu": Table("pairs used", (1, 2, 4)),
+    "guests": Table("guests at once", (1, 2, 4, 8)),
+}
 
 
 @dataclass
@@ -72,7 +90,7 @@ COLUMNS = (
 )  # fmt: skip
 
 Results = dict[str, dict[int, list[Together]]]
-"""``vcpus`` and ``guests``: how many -> a value for each round."""
+"""By the names of ``TABLES``: how many -> a value for each round."""
 
 
 def measure(
@@ -81,23 +99,29 @@ def measure(
     """Run everything ``rounds`` times, interleaved, in a network of our own. Raises HostError, and
     PykvmError when counts do not agree."""
     network.enter()
-    plain = [f"pykvm-g{n}" for n in range(max(GUESTS))]
+    plain = [f"pykvm-g{n}" for n in range(max(TABLES["guests"].counts))]
     several = "pykvm-mq"
     bridge.build()
     for tap in plain:
         bridge.add(tap)
-    bridge.add(several, queues=max(VCPUS))
+    bridge.add(several, queues=max(TABLES["vcpus"].counts))
     khz = tsc_khz()
-    stream = Stream("raw", "tx", "mtu", seconds)
-    results: Results = {"vcpus": {n: [] for n in VCPUS}, "guests": {n: [] for n in GUESTS}}
+
+    def once(what: str, count: int) -> Together:
+        stream = Stream("raw", "tx", TABLES[what].unit, seconds)
+        if what == "guests":
+            return together(stream, khz, plain[:count])
+        tap = plain[0] if count == 1 else several
+        if what == "vcpus":
+            return together(stream, khz, [tap], vcpus=count)
+        return together(replace(stream, queues=count), khz, [tap])
+
+    results: Results = {what: {n: [] for n in its.counts} for what, its in TABLES.items()}
     for number in range(rounds):
-        for vcpus in VCPUS:
-            say(f"round {number + 1} of {rounds}: {vcpus} vCPUs")
-            tap = plain[0] if vcpus == 1 else several
-            results["vcpus"][vcpus].append(together(stream, khz, [tap], vcpus))
-        for guests in GUESTS:
-            say(f"round {number + 1} of {rounds}: {guests} guests")
-            results["guests"][guests].append(together(stream, khz, plain[:guests]))
+        for what, its in TABLES.items():
+            for count in its.counts:
+                say(f"round {number + 1} of {rounds}: {its.title}: {count}")
+                results[what][count].append(once(what, count))
     return results
 
 
@@ -136,7 +160,8 @@ def together(stream: Stream, khz: int, taps: list[str], vcpus: int = 1) -> Toget
 def _run(
     stream: Stream, khz: int, tap: str, vcpus: int, mac: str, ready: Callable[[int, float], None]
 ) -> Run:
-    nic = f"virtio-net,backend=tap:{tap},mac={mac},queues={vcpus}"
+    pairs = max(vcpus, stream.queues)
+    nic = f"virtio-net,backend=tap:{tap},mac={mac},queues={pairs}"
     spec: dict[str, Any] = {
         "image": find(IMAGE), "append": stream.append("virtio-net", 0), "nics": [nic],
         "timeout": 300, "cpus": vcpus, "tap": tap,
@@ -165,22 +190,23 @@ def growth(by_count: dict[int, list[Together]], count: int, column: Column) -> F
 def text(results: Results) -> str:
     """The tables for people."""
     parts = []
-    for what, title in (("vcpus", "vCPUs and pairs of queues"), ("guests", "guests at once")):
+    for what, by_count in results.items():
         rows = []
-        for count, found in results[what].items():
+        for count, found in by_count.items():
             row = [str(count)]
             for column in COLUMNS:
                 row.append(cell(Figure.of(map(column.of, found))))
                 if column.grows:
-                    row.append(as_times(growth(results[what], count, column).median))
+                    row.append(as_times(growth(by_count, count, column).median))
             rows.append(row)
-        header = [title]
+        header = [TABLES[what].title]
         for column in COLUMNS:
             header += [column.title, "of one's"] if column.grows else [column.title]
         parts.append(table(header, rows))
     return "\n\n".join(parts) + (
-        "\n\nmedian (lowest-highest) of the rounds; 1514-byte frames by virtio-net to a bridge; a "
-        "guest uses one vCPU and one pair of queues, the others are idle; "
+        "\n\nmedian (lowest-highest) of the rounds; 1514-byte frames, or what the table says, by "
+        "virtio-net to a bridge; a guest uses one vCPU and, unless it is said how many pairs are "
+        "used, one pair of queues, the others are idle; "
         "memory is the proportional set size of a guest's process.\n"
     )
 

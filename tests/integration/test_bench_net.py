@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,11 +144,17 @@ def test_guests_on_a_bridge_stream_at_once_and_lose_nothing():
         bridge.build()
         for tap, queues in (("one", 1), ("two", 1), ("many", 2)):
             bridge.add(tap, queues=queues)
-        return [scale.together(TX, KHZ, ["one", "two"]), scale.together(TX, KHZ, ["many"], 2)]
+        several = replace(TX, queues=2)
+        return [
+            scale.together(TX, KHZ, ["one", "two"]), scale.together(TX, KHZ, ["many"], 2),
+            scale.together(several, KHZ, ["many"]),
+        ]  # fmt: skip
 
-    both, alone = in_a_network(work)
+    both, alone, pairs = in_a_network(work)
     assert [len(both.runs), len(both.pss), len(alone.runs)] == [2, 2, 1]
     assert all(run.frames > 0 for run in both.runs + alone.runs)
+    assert "pair0" not in alone.runs[0].report
+    assert pairs.runs[0].report["pair1"] > 0
 
 
 @pytest.mark.kvm

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pykvm.bench import scale
-from pykvm.bench.scale import COLUMNS, Together
+from pykvm.bench.scale import COLUMNS, TABLES, Together
 from tests.unit.bench.runs import a_run
 
 MIB = 1 << 20
@@ -42,6 +42,14 @@ def test_growth_is_relative_to_one():
     ]  # fmt: skip
     assert rows[2]["of_one"]["total_mbps"]["median"] == pytest.approx(1.5)
     assert rows[2]["of_one"]["cpu_us_per_frame"]["median"] == pytest.approx(2)
+
+
+def test_each_table_says_what_there_is_more_of():
+    one = Together([a_run()], [MIB], [0.5])
+    text = scale.text({what: {n: [one] for n in (1, *its.counts)} for what, its in TABLES.items()})
+    assert [part.splitlines()[0].split("  ")[0] for part in text.split("\n\n")[:-1]] == [
+        "vCPUs and pairs of queues", "pairs used, 64 KB requests", "pairs used", "guests at once",
+    ]  # fmt: skip
 
 
 def test_memory_is_what_the_kernel_says():
