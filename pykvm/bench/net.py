@@ -30,8 +30,8 @@ from pykvm.errors import PykvmError, UsageError
 
 IMAGE = "netstream.elf"
 DEFAULT = (
-    Stream("raw", "tx", "big"), Stream("raw", "tx", "mtu"), Stream("raw", "rx", "mtu"),
-    Stream("tcp", "tx", "big"),
+    Stream("raw", "tx", "big"), Stream("raw", "tx", "big", queues=2), Stream("raw", "tx", "mtu"),
+    Stream("raw", "rx", "mtu"), Stream("tcp", "tx", "big"),
 )  # fmt: skip
 # Bytes of the TCP stream that finds out how long the others have to be, and seconds that tell it.
 _FIRST_DATA = {"tcp": 4 << 20, "linux": 64 << 20}
@@ -39,18 +39,20 @@ _LONG_ENOUGH = 0.1
 
 
 def chosen(
-    kind: str | None, direction: str | None, unit: str | None, *, queues: int = 1, **more: Any
-) -> list[Stream]:
+    kind: str | None, direction: str | None, unit: str | None, *, queues: int | None = None,
+    **more: Any,
+) -> list[Stream]:  # fmt: skip
     """The streams of the command's options: one as soon as any of the first three is given. Only
     raw ones use several ``queues``, a connection is in order. Raises UsageError."""
     if kind is direction is unit is None:
         streams = list(DEFAULT)
     else:
         streams = [Stream(kind or "raw", direction or "tx", unit or "big")]
-        if queues > 1 and streams[0].kind != "raw":
+        if (queues or 1) > 1 and streams[0].kind != "raw":
             raise UsageError("--queues is for raw streams: a connection stays on one pair")
-    pairs = {"raw": queues}
-    return [replace(stream, queues=pairs.get(stream.kind, 1), **more) for stream in streams]
+    if queues is not None:
+        streams = [replace(s, queues=queues if s.kind == "raw" else 1) for s in streams]
+    return [replace(stream, **more) for stream in dict.fromkeys(streams)]
 
 
 @dataclass(frozen=True)

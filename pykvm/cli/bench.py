@@ -83,8 +83,8 @@ def _add_net(benches: Any) -> argparse.ArgumentParser:
     )
     net.add_argument("--batch", type=values.count, metavar="N", help="frames to a doorbell")
     net.add_argument(
-        "--queues", type=int, choices=range(1, 5), default=1, metavar="N",
-        help="pairs of virtio-net's queues for raw streams, 1 to 4 (default 1)",
+        "--queues", type=int, choices=range(1, 5), metavar="N",
+        help="pairs of virtio-net's queues for raw streams, 1 to 4",
     )  # fmt: skip
     net.add_argument(
         "--driver", choices=("linux", "poll"), default="linux",

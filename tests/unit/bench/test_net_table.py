@@ -122,6 +122,7 @@ def test_options_choose_one_stream_and_none_the_usual_ones():
 def test_queues_are_for_raw_streams_alone():
     usual = chosen(None, None, None, queues=2)
     assert {s.kind: s.queues for s in usual} == {"raw": 2, "tcp": 1}
+    assert len(usual) == len({s.name for s in usual}) == len(DEFAULT) - 1
     assert chosen("raw", None, None, queues=4) == [Stream("raw", "tx", "big", queues=4)]
     assert chosen("tcp", None, None) == [Stream("tcp", "tx", "big")]
     for kind in ("tcp", "linux"):
