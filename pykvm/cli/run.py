@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import signal
@@ -14,6 +13,8 @@ from typing import IO, TYPE_CHECKING, Any
 from pykvm.cli import values
 
 if TYPE_CHECKING:
+    import argparse
+
     from pykvm.boot.plan import Start
     from pykvm.machine.machine import Machine
     from pykvm.machine.outcome import Outcome

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-import re
+from typing import NoReturn
 
-_UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SHIFTS = {"": 20, "K": 10, "M": 20, "G": 30, "T": 40}
+_UNITS = {unit + b: 1 << shift for unit, shift in _SHIFTS.items() for b in ("", "B", "IB")}
+_DIGITS = "0123456789"
 
 
 def size(text: str) -> int:
     """``128M``, ``2G``, ``640K``; a bare number is MiB. Returns bytes."""
-    match = re.fullmatch(r"(\d{1,12})([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 128M, 2G or 640K")
-    return int(match[1]) * _UNITS[match[2].upper()]
+    unit = text.lstrip(_DIGITS)
+    number = text.removesuffix(unit)
+    if not 1 <= len(number) <= 12 or unit.upper() not in _UNITS:
+        _refuse(f"{text!r} is not a size; write 128M, 2G or 640K")
+    return int(number) * _UNITS[unit.upper()]
 
 
 def address(text: str) -> int:
@@ -23,7 +25,7 @@ def address(text: str) -> int:
     except ValueError:
         value = -1
     if not 0 <= value < 1 << 64:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an address; write 0x100000")
+        _refuse(f"{text!r} is not an address; write 0x100000")
     return value
 
 
@@ -34,12 +36,18 @@ def seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+        _refuse(f"{text!r} is not a number of seconds above 0")
     return value
 
 
 def count(text: str) -> int:
     """A whole number above 0."""
-    if not re.fullmatch(r"\d{1,9}", text) or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    if text.strip(_DIGITS) or not 1 <= len(text) <= 9 or int(text) == 0:
+        _refuse(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _refuse(why: str) -> NoReturn:
+    from argparse import ArgumentTypeError  # which a plain command line does without
+
+    raise ArgumentTypeError(why)
