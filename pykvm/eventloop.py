@@ -9,11 +9,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
-import selectors
+import select
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 Callback = Callable[[], None]
 
@@ -35,9 +36,10 @@ class EpollLoop:
         self._lock = lock
         self._on_error = on_error
         self._guard = threading.Lock()  # of everything below; never held around a callback
-        self._selector = selectors.EpollSelector()
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callback] = {}
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._selector.register(self._wake, selectors.EVENT_READ, None)
+        self._epoll.register(self._wake, select.EPOLLIN)
         self._timers: list[tuple[int, int, _Timer]] = []
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
@@ -60,16 +62,16 @@ class EpollLoop:
         with self._guard:
             if self._stopping:
                 return
-            if fd in self._selector.get_map():
-                self._selector.modify(fd, selectors.EVENT_READ, callback)
-            else:
-                self._selector.register(fd, selectors.EVENT_READ, callback)
+            if fd not in self._callbacks:
+                self._epoll.register(fd, select.EPOLLIN)
+            self._callbacks[fd] = callback
             self._start()
 
     def remove_reader(self, fd: int) -> None:
         with self._guard:
-            if not self._stopping and fd in self._selector.get_map():
-                self._selector.unregister(fd)
+            if not self._stopping and self._callbacks.pop(fd, None) is not None:
+                with suppress(OSError):  # closed before: epoll has forgotten it by itself
+                    self._epoll.unregister(fd)
 
     def stop(self) -> None:
         """Stop the thread and close everything; idempotent; not from the loop's own thread."""
@@ -80,7 +82,7 @@ class EpollLoop:
         self._kick()
         if self._thread is not None:
             self._thread.join()
-        self._selector.close()
+        self._epoll.close()
         os.close(self._wake)
         self._timers.clear()
 
@@ -98,11 +100,11 @@ class EpollLoop:
     def _main(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not self._stopping:
-            for key, _ in self._selector.select(self._timeout()):
-                if key.fd == self._wake:
+            for fd, _ in self._epoll.poll(self._timeout()):
+                if fd == self._wake:
                     os.eventfd_read(self._wake)
-                elif key.data is not None:
-                    self._call(key.data, key.fd)
+                else:
+                    self._call(fd)
             self._run_due()
 
     def _timeout(self) -> float | None:
@@ -123,10 +125,10 @@ class EpollLoop:
                 if callback is not None:
                     self._guarded(callback)
 
-    def _call(self, callback: Callback, fd: int) -> None:
+    def _call(self, fd: int) -> None:
         with self._lock:
-            # Another callback of this round may have stopped watching it.
-            if fd in self._selector.get_map():
+            callback = self._callbacks.get(fd)
+            if callback is not None:  # another one of this round may have stopped watching it
                 self._guarded(callback)
 
     def _guarded(self, callback: Callback) -> None:

@@ -21,7 +21,7 @@ from pykvm.bench.counts import Snapshot, now, sum_up
 from pykvm.bench.network import NAME, traffic
 from pykvm.errors import PykvmError
 from pykvm.interfaces import CharReceiver
-from pykvm.kvm.abi import EXIT_NAMES, lib
+from pykvm.kvm.abi import exit_names, lib
 from pykvm.kvm.stats import Counters
 from pykvm.machine.config import Config, NicConfig
 from pykvm.machine.machine import Machine
@@ -49,7 +49,7 @@ class Counting:
     @staticmethod
     def _reasons(vcpu: Any) -> dict[str, int]:
         counts = ((number, int(vcpu.reasons[number])) for number in range(lib.PK_REASONS))
-        return {EXIT_NAMES.get(number, str(number)): count for number, count in counts if count}
+        return {exit_names().get(number, str(number)): count for number, count in counts if count}
 
     def _returns(self) -> int:
         return sum(int(vcpu.runs) for vcpu in self._vcpus)

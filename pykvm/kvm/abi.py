@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import os
+from functools import cache
 from typing import Any
 
 from pykvm._native import ffi, lib
 from pykvm.errors import KvmError
 
-__all__ = ["CAPABILITIES", "EXIT_NAMES", "call", "call_long", "ffi", "lib"]
+__all__ = ["call", "call_long", "capability", "exit_names", "ffi", "lib"]
 
 
-def _names(prefix: str) -> dict[str, int]:
-    return {name[len(prefix) :]: getattr(lib, name) for name in dir(lib) if name.startswith(prefix)}
-
-
-def _exit_names() -> dict[int, str]:
+@cache
+def exit_names() -> dict[int, str]:
+    """Every exit reason that the header names: number to name without ``KVM_EXIT_``."""
+    names = [name.removeprefix("KVM_EXIT_") for name in dir(lib) if name.startswith("KVM_EXIT_")]
     # Sub-codes of one exit share the prefix: KVM_EXIT_IO_IN is a direction, not a reason.
-    reasons = _names("KVM_EXIT_")
     sub = ("IO_IN", "IO_OUT", "HYPERV_", "XEN_", "EMULATION_", "INTERNAL_ERROR_")
-    return {
-        number: name
-        for name, number in sorted(reasons.items(), reverse=True)
-        if not name.startswith(sub)
-    }
+    return {getattr(lib, f"KVM_EXIT_{name}"): name for name in names if not name.startswith(sub)}
 
 
-EXIT_NAMES: dict[int, str] = _exit_names()
-"""Every exit reason that the header names: number to name without ``KVM_EXIT_``."""
-
-CAPABILITIES: dict[str, int] = _names("KVM_CAP_")
-"""Every capability that the header names: name without ``KVM_CAP_`` to number."""
+def capability(name: str) -> int | None:
+    """The number of ``KVM_CAP_<name>``, if the header names it."""
+    return getattr(lib, f"KVM_CAP_{name}", None)
 
 
 def call(fd: int, name: str, argument: Any = 0) -> int:

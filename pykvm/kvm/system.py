@@ -6,7 +6,7 @@ import errno
 import os
 
 from pykvm.errors import HostError, KvmError
-from pykvm.kvm.abi import CAPABILITIES, call, ffi, lib
+from pykvm.kvm.abi import call, capability, ffi, lib
 from pykvm.record import Record
 
 DEVICE = "/dev/kvm"
@@ -68,7 +68,7 @@ class Kvm:
 
         A capability that the header of the build did not know is 0.
         """
-        number = CAPABILITIES.get(name)
+        number = capability(name)
         if number is None:
             return 0
         try:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pykvm.kvm.abi import CAPABILITIES, call, ffi, lib
+from pykvm.kvm.abi import call, capability, ffi, lib
 from pykvm.kvm.system import CpuidEntry
 from pykvm.record import Record
 
@@ -190,7 +190,7 @@ class Vcpu:
     def sync_regs(self, on: bool) -> None:
         """Have KVM leave the registers in ``run_state.s.regs`` at every exit, where it can."""
         wanted = lib.KVM_SYNC_X86_REGS | lib.KVM_SYNC_X86_SREGS
-        self.run_state.kvm_valid_regs = wanted if on and "SYNC_REGS" in CAPABILITIES else 0
+        self.run_state.kvm_valid_regs = wanted if on and capability("SYNC_REGS") else 0
 
 
 def _msr_block(index: int) -> tuple[Any, Any]:

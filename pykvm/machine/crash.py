@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pykvm.crash import CrashReport, Segment
 from pykvm.crash_registers import EXCEPTIONS
 from pykvm.errors import GuestMemoryError
-from pykvm.kvm.abi import EXIT_NAMES, ffi, lib
+from pykvm.kvm.abi import exit_names, ffi, lib
 from pykvm.machine.observe import GENERAL, NAMES, code_at
 from pykvm.machine.outcome import CRASH_STATUS, Outcome
 from pykvm.trace.events import ExitEvent
@@ -53,7 +53,7 @@ def unhandled_real_exception(thread: VcpuThread, vector: int) -> Outcome:
 
 
 def _reason(state: Any) -> str:
-    name = EXIT_NAMES.get(state.exit_reason, f"number {state.exit_reason}")
+    name = exit_names().get(state.exit_reason, f"number {state.exit_reason}")
     if name == "SHUTDOWN":
         return "triple fault: an exception could not be delivered, nor the double fault after it"
     if name == "INTERNAL_ERROR":
@@ -158,7 +158,7 @@ def _recent(thread: VcpuThread) -> list[ExitEvent]:
             ExitEvent(
                 time_ns=0,
                 vcpu=thread.vcpu.number,
-                reason=EXIT_NAMES.get(entry.reason, "?"),
+                reason=exit_names().get(entry.reason, "?"),
                 address=entry.address,
                 size=entry.size,
                 count=entry.count,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykvm.bus import Range
 from pykvm.errors import GuestMemoryError
-from pykvm.kvm.abi import EXIT_NAMES, ffi, lib
+from pykvm.kvm.abi import exit_names, ffi, lib
 from pykvm.kvm.vcpu import Vcpu
 from pykvm.machine.irq import GsiLine
 from pykvm.memory import GuestMemory
@@ -78,7 +78,7 @@ class Observer:
             value = _last_value(vcpu)
         offset = recent.address - claimed.base if claimed else 0
         code = self._code(thread, recent, reply) if self.tracer.wants_code else None
-        reason, device = EXIT_NAMES.get(recent.reason, f"reason {recent.reason}"), None
+        reason, device = exit_names().get(recent.reason, f"reason {recent.reason}"), None
         detail = ""
         finished, thread.finished = thread.finished, None
         if finished is not None:

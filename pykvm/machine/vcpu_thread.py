@@ -18,7 +18,7 @@ from pykvm.boot import lowmem
 from pykvm.boot.plan import Mode
 from pykvm.bus import Bus
 from pykvm.errors import DeviceError
-from pykvm.kvm.abi import EXIT_NAMES, ffi, lib
+from pykvm.kvm.abi import exit_names, ffi, lib
 from pykvm.kvm.vcpu import Vcpu
 from pykvm.machine import probe, probe_syscall
 from pykvm.machine.cpu import LSTAR
@@ -165,7 +165,7 @@ class VcpuThread:
 
     def _other(self) -> None:
         reason = int(self.vcpu.run_state.exit_reason)
-        answer = ANSWERS.get(EXIT_NAMES.get(reason, ""), VcpuThread.crash)
+        answer = ANSWERS.get(exit_names().get(reason, ""), VcpuThread.crash)
         answer(self)
 
     def io(self) -> None:

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from pykvm.errors import HostError, KvmError
-from pykvm.kvm.abi import EXIT_NAMES, lib
+from pykvm.kvm.abi import exit_names, lib
 from pykvm.kvm.stats import Counters, available
 from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vcpu import Vcpu
@@ -234,7 +234,9 @@ def test_exits_are_counted_by_reason_and_kvm_counts_as_many_returns(vm):
         assert run(vcpu) == lib.PK_INTERRUPTED
         after = kernel.read()
     native = vcpu.native
-    counted = {EXIT_NAMES[n]: native.reasons[n] for n in range(lib.PK_REASONS) if native.reasons[n]}
+    counted = {
+        exit_names()[n]: native.reasons[n] for n in range(lib.PK_REASONS) if native.reasons[n]
+    }
     assert counted == {"IO": 3, "MMIO": 1}
     assert (native.exits, native.runs) == (4, 5)
     assert after["fpu_reload"] - before["fpu_reload"] == 5
