@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Any
 
 from pykvm.errors import RangeError
+from pykvm.hints import Any
 from pykvm.interfaces import Device
 
 PIO_SIZE = 1 << 16

@@ -15,7 +15,8 @@ the machine's one lock held, so devices need no locks of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from pykvm.hints import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from pykvm.net.vnet import Offload, VnetHeader
@@ -26,7 +27,6 @@ State = Mapping[str, Any]
 """A device's whole guest-visible state: JSON-like plain data (bytes allowed) with a ``version``."""
 
 
-@runtime_checkable
 class Device(Protocol):
     """One window of registers, as the guest sees it."""
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import mmap
 from contextlib import suppress
 from struct import Struct
-from typing import Any
 
 from pykvm.errors import GuestMemoryError, HostError
+from pykvm.hints import Any
 from pykvm.record import Record
 
 HOLE_START = 0xC000_0000

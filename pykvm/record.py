@@ -16,10 +16,7 @@ is no record, but a plain class.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
-
-if TYPE_CHECKING:
-    from typing import Self
+from pykvm.hints import Any, ClassVar, NoReturn, Self, dataclass_transform
 
 
 @dataclass_transform(frozen_default=True)

@@ -15,9 +15,9 @@ import termios
 import threading
 import tty
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from pykvm.backends.patient import PatientWriter
+from pykvm.hints import Any
 from pykvm.interfaces import CharReceiver, EventLoop
 
 _ESCAPE = 0x01

@@ -7,11 +7,11 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 from pykvm.boot import bzimage, elf, elf_file, flat, linux, multiboot
 from pykvm.boot.plan import Mode, Plan, Protocol, Start
 from pykvm.errors import ImageError
+from pykvm.hints import BinaryIO
 
 MOST_UNPACKED = 1 << 30
 """Bytes of a kernel inside a bzImage, whatever the guest's memory."""

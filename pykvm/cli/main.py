@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from pykvm.errors import PykvmError
+from pykvm.hints import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:

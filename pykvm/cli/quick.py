@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+
+from pykvm.hints import Any
 
 
 def parse(add: Callable[[Any], None], arguments: Sequence[str]) -> SimpleNamespace | None:

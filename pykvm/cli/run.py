@@ -8,9 +8,9 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import IO, TYPE_CHECKING, Any
 
 from pykvm.cli import values
+from pykvm.hints import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from pykvm.hints import NoReturn
 
 _SHIFTS = {"": 20, "K": 10, "M": 20, "G": 30, "T": 40}
 _UNITS = {unit + b: 1 << shift for unit, shift in _SHIFTS.items() for b in ("", "B", "IB")}

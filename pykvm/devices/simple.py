@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
+from pykvm.hints import ClassVar
 from pykvm.interfaces import State
 from pykvm.registers import RegisterMap
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 from functools import cache
-from typing import Any
 
 from pykvm._native import ffi, lib
 from pykvm.errors import KvmError
+from pykvm.hints import Any
 
 __all__ = ["call", "call_long", "capability", "exit_names", "ffi", "lib"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
 
+from pykvm.hints import TYPE_CHECKING, Any
 from pykvm.kvm.abi import call, capability, ffi, lib
 from pykvm.kvm.system import CpuidEntry
 from pykvm.record import Record

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from pykvm.errors import KvmError
+from pykvm.hints import Any
 from pykvm.kvm.abi import call, call_long, ffi, lib
 from pykvm.kvm.system import Kvm
 from pykvm.kvm.vcpu import Vcpu

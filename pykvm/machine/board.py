@@ -13,7 +13,6 @@ PIC, PIT (with port 0x61), IOAPIC and LAPIC are KVM's own and never reach this p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from pykvm.bus import MMIO_SIZE, PIO_SIZE, Bus, Range
 from pykvm.devices import power
@@ -25,6 +24,7 @@ from pykvm.devices.pvpanic import PvPanic
 from pykvm.devices.reset import KeyboardController, ResetControl
 from pykvm.devices.rtc import Rtc
 from pykvm.devices.serial import Uart16550
+from pykvm.hints import Protocol
 from pykvm.interfaces import CharBackend, Device, EventLoop, IrqLine
 
 COM1, COM1_IRQ = 0x3F8, 4

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from pykvm.boot.plan import Start
 from pykvm.devices.fwcfg import MOST_FILES
 from pykvm.errors import UsageError
+from pykvm.hints import Any
 from pykvm.machine.cpumodel import HOST, CpuModel
 from pykvm.machine.fwcfg import FwCfgItem
 from pykvm.record import Record

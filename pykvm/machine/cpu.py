@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pykvm.boot import lowmem
 from pykvm.boot.plan import Handover, Mode
+from pykvm.hints import Any
 from pykvm.kvm.abi import lib
 from pykvm.kvm.vcpu import Vcpu
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 from pykvm.boot import memmap
 from pykvm.boot.image import read_file
 from pykvm.boot.plan import Facts
 from pykvm.devices import fwcfg as f
 from pykvm.errors import ImageError, UsageError
+from pykvm.hints import TYPE_CHECKING
 from pykvm.machine.board import COM1
 from pykvm.machine.firmware import table_loader
 from pykvm.record import Record

@@ -9,7 +9,8 @@ first SIPI), nothing in the machine can wake any of them again.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+
+from pykvm.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pykvm.machine.vcpu_thread import VcpuThread

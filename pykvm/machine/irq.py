@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 from pykvm.errors import KvmError
+from pykvm.hints import Any
 from pykvm.kvm.abi import ffi, lib
 from pykvm.kvm.vm import Vm
 

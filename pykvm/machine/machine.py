@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol
 
 from pykvm.backends.char import open_char_backend
 from pykvm.boot import firmware, image
@@ -19,6 +18,7 @@ from pykvm.boot.plan import Facts, Handover, Mode, Module, Plan, check_placement
 from pykvm.devices.fwcfg import SIZE as FW_CFG_SIZE
 from pykvm.errors import DeviceError, HostError
 from pykvm.eventloop import EpollLoop
+from pykvm.hints import TYPE_CHECKING, Any, Protocol
 from pykvm.interfaces import CharBackend, IrqLine
 from pykvm.kvm.abi import ffi, lib
 from pykvm.kvm.system import Kvm, install_kick

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from pykvm.hints import TYPE_CHECKING
 from pykvm.record import Record
 
 if TYPE_CHECKING:

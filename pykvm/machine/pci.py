@@ -8,7 +8,6 @@ would overlap another, or leave its space, answers nothing until it is moved aga
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
 
 from pykvm.bus import Range
 from pykvm.devices.pci import registers as r
@@ -16,6 +15,7 @@ from pykvm.devices.pci.config import ROM_INDEX, Bar, ConfigSpace
 from pykvm.devices.pci.host import SLOTS, HostBridge
 from pykvm.devices.pci.rom import OptionRom
 from pykvm.errors import RangeError
+from pykvm.hints import Any, Protocol
 from pykvm.interfaces import Device
 from pykvm.machine.board import Board
 

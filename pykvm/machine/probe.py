@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable
-from typing import Any
 
+from pykvm.hints import Any
 from pykvm.kvm.abi import lib
 from pykvm.kvm.system import CpuidEntry, Kvm, install_kick
 from pykvm.kvm.vcpu import Vcpu

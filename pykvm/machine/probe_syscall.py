@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Any
 
+from pykvm.hints import Any
 from pykvm.kvm.system import Kvm
 from pykvm.kvm.vcpu import Vcpu
 from pykvm.kvm.vm import Vm

@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
 
 from pykvm.boot import lowmem
 from pykvm.boot.plan import Mode
 from pykvm.bus import Bus
 from pykvm.errors import DeviceError
+from pykvm.hints import TYPE_CHECKING, Any
 from pykvm.kvm.abi import exit_names, ffi, lib
 from pykvm.kvm.vcpu import Vcpu
 from pykvm.machine import probe, probe_syscall

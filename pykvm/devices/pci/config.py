@@ -8,9 +8,9 @@ where a BAR is now, whether it may do DMA.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from pykvm.devices.pci import registers as r
+from pykvm.hints import Any
 from pykvm.record import Record
 
 SIZE = 256

@@ -7,9 +7,8 @@ the address register, told apart by the size of the access.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from pykvm.devices.pci.config import ConfigSpace, Identity
+from pykvm.hints import Protocol
 from pykvm.interfaces import Device, State
 from pykvm.registers import Field, Register, RegisterMap
 
