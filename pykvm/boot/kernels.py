@@ -12,10 +12,8 @@ import hashlib
 import mmap
 import os
 import struct
-import tempfile
 import zlib
 from contextlib import suppress
-from pathlib import Path
 
 from pykvm.boot import elf_file
 from pykvm.boot.payload import unpack
@@ -28,7 +26,7 @@ _CRC = struct.Struct("<I")
 
 def unpacked(name: str, payload: memoryview, limit: int) -> bytes | memoryview:
     """The kernel that ``payload`` holds, at most ``limit`` bytes. Raises ImageError."""
-    path = directory() / f"{hashlib.sha256(payload).hexdigest()}{_SUFFIX}"
+    path = os.path.join(directory(), hashlib.sha256(payload).hexdigest() + _SUFFIX)
     kept = _load(path)
     if kept is not None:
         return kept
@@ -37,10 +35,10 @@ def unpacked(name: str, payload: memoryview, limit: int) -> bytes | memoryview:
     return kernel
 
 
-def directory() -> Path:
+def directory() -> str:
     """Where the cache is."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "pykvm" / "kernels"
+    return os.path.join(base, "pykvm", "kernels")
 
 
 def shortened(name: str, data: bytes) -> bytes:
@@ -63,7 +61,7 @@ def shortened(name: str, data: bytes) -> bytes:
     return bytes(cut)
 
 
-def _load(path: Path) -> memoryview | None:
+def _load(path: str) -> memoryview | None:
     """The kept kernel, mapped, or None when there is none that is whole."""
     try:
         with open(path, "rb") as file:
@@ -77,10 +75,12 @@ def _load(path: Path) -> memoryview | None:
     return data[:-4]
 
 
-def _store(path: Path, kernel: bytes) -> None:
+def _store(path: str, kernel: bytes) -> None:
+    import tempfile  # with shutil and random, which a kernel out of the cache does without
+
     with suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
+        os.makedirs(directory(), mode=0o700, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=directory(), prefix=".new-", delete=False) as file:
             try:
                 file.write(kernel)
                 file.write(_CRC.pack(zlib.crc32(kernel)))
@@ -92,17 +92,19 @@ def _store(path: Path, kernel: bytes) -> None:
         _evict(path)
 
 
-def _evict(newest: Path) -> None:
+def _evict(newest: str) -> None:
     """Keep the most recently used few, and always the newest."""
     found = []
-    for path in newest.parent.glob(f"*{_SUFFIX}"):
+    for name in os.listdir(directory()):
+        path = os.path.join(directory(), name)
         with suppress(OSError):
-            status = path.stat()
-            found.append((path == newest, status.st_mtime_ns, status.st_size, path))
+            if name.endswith(_SUFFIX):
+                status = os.stat(path)
+                found.append((path == newest, status.st_mtime_ns, status.st_size, path))
     found.sort(reverse=True, key=lambda row: row[:2])
     total = 0
     for n, (_, _, size, path) in enumerate(found):
         total += size
         if n and (n >= MOST_FILES or total > MOST_BYTES):
             with suppress(OSError):
-                path.unlink()
+                os.unlink(path)

@@ -6,6 +6,7 @@ import lzma
 import os
 import random
 import struct
+from pathlib import Path
 
 import lz4.block
 import pytest
@@ -115,7 +116,7 @@ def packed():
 
 
 def files():
-    return sorted(kernels.directory().glob("*.vmlinux"))
+    return sorted(Path(kernels.directory()).glob("*.vmlinux"))
 
 
 def same(found, wanted=KERNEL):
@@ -178,7 +179,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(packed, monkeypatch, tmp
 
 def test_nothing_half_written_is_left(packed):
     kernels.unpacked("k", packed, LIMIT)
-    assert list(kernels.directory().iterdir()) == files()
+    assert sorted(Path(kernels.directory()).iterdir()) == files()
 
 
 def test_what_is_not_loaded_is_not_kept():
