@@ -9,7 +9,7 @@ from pykvm.bench import net_table, network, qemu
 from pykvm.bench.figures import Figure
 from pykvm.bench.net import DEFAULT, Results, chosen
 from pykvm.bench.net_run import Stream
-from pykvm.cli.main import parser
+from pykvm.cli.parser import parser
 from pykvm.errors import UsageError
 from tests.unit.bench.runs import a_run
 
