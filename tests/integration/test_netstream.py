@@ -102,7 +102,8 @@ def test_frames_are_sent_in_order(place, card, driver):
     assert {len(frame) for frame in frames} == {MTU}
     assert (said["card"], said["frames"], said["segments"]) == (card, 600, 600)
     assert said["bytes"] == 600 * MTU
-    assert (said["interrupts"] == 0) == (driver == "poll")
+    if driver == "poll":  # the other one has no need of any where everything is sent at once
+        assert said["interrupts"] == 0
 
 
 @pytest.mark.parametrize("card", CARDS)
