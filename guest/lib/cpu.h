@@ -7,15 +7,17 @@
 #define KERNEL_DS 0x10
 #define USER_DS   0x1b
 #define USER_CS   0x23
-#define TSS_SEL   0x28
+#define TSS_SEL   0x28 // of the first processor, 16 more for each further one
 
 #define RFLAGS_IF (1u << 9)
 
-// Loads our GDT, segments and TSS. Called once by the start code.
-void cpu_init(void);
+enum { CPUS = 4 }; // that may run C; the first is 0
+
+// Loads our GDT, segments and this processor's TSS. Called once on each by the start code.
+void cpu_init(unsigned cpu);
 
 // The stack the processor switches to when ring 3 is interrupted (TSS.RSP0).
-void cpu_set_kernel_stack(u64 rsp);
+void cpu_set_kernel_stack(unsigned cpu, u64 rsp);
 
 // Allows or denies one I/O port to ring 3. All ports are allowed at the start.
 void cpu_allow_port(u16 port, bool allow);

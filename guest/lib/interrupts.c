@@ -27,6 +27,11 @@ void interrupts_init(void)
         idt[i].selector = KERNEL_CS;
         idt[i].type = 0x8e; // present, DPL 0, 64-bit interrupt gate (SDM vol. 3, 6.14.1)
     }
+    interrupts_load();
+}
+
+void interrupts_load(void)
+{
     struct {
         u16 limit;
         u64 base;
@@ -60,7 +65,7 @@ _Noreturn static void die(const struct frame *f)
 void interrupt_dispatch(struct frame *frame)
 {
     if (ring3_is_exit(frame))
-        ring3_resume(frame->rax);
+        ring3_end(frame);
     if (ring3_waits(frame)) {
         ring3_sleep(frame);
         return;

@@ -14,8 +14,11 @@ enum { VECTOR_DE = 0, VECTOR_UD = 6, VECTOR_DF = 8, VECTOR_GP = 13, VECTOR_PF = 
 // A handler may change the frame: that is what the interrupted code goes on with.
 typedef void (*interrupt_fn)(struct frame *frame);
 
-// Loads the IDT. Called once by the start code.
+// Makes the IDT and loads it. Called once by the start code.
 void interrupts_init(void);
+
+// Loads it on another processor.
+void interrupts_load(void);
 
 // NULL takes the handler away: an exception is then printed and ends the guest.
 void interrupt_set(unsigned vector, interrupt_fn fn);

@@ -11,6 +11,7 @@
 #define LAPIC_EOI     0x0b0
 #define LAPIC_SVR     0x0f0 // spurious vector; bit 8 enables the APIC
 #define LAPIC_ICR     0x300 // interrupt command, low word; writing it sends
+#define LAPIC_ICR_HIGH 0x310 // bits 31:24: to whom
 #define LAPIC_TIMER   0x320 // LVT: vector 7:0, mask 16, periodic 17
 #define LAPIC_INIT    0x380 // initial count
 #define LAPIC_CURRENT 0x390
@@ -45,6 +46,12 @@ void lapic_start_others(u8 page)
 {
     mmio_write32(LAPIC + LAPIC_ICR, ICR_OTHERS | ICR_ASSERT | ICR_INIT);
     mmio_write32(LAPIC + LAPIC_ICR, ICR_OTHERS | ICR_ASSERT | ICR_STARTUP | page);
+}
+
+void lapic_send(u32 id, u8 vector)
+{
+    mmio_write32(LAPIC + LAPIC_ICR_HIGH, id << 24);
+    mmio_write32(LAPIC + LAPIC_ICR, ICR_ASSERT | vector);
 }
 
 void lapic_timer_start(u8 vector, u32 count, bool periodic)

@@ -12,6 +12,8 @@ void lapic_eoi(void);
 // INIT, then start-up at page (address >> 12), to every processor but this one. The caller waits.
 void lapic_start_others(u8 page);
 
+void lapic_send(u32 id, u8 vector); // an interrupt to one processor
+
 // The timer counts down from count, at the bus clock divided by 16.
 void lapic_timer_start(u8 vector, u32 count, bool periodic);
 void lapic_timer_stop(void);

@@ -10,7 +10,7 @@ _Noreturn void kit_start(const void *start, u32 pvh);
 
 _Noreturn void kit_start(const void *start, u32 pvh)
 {
-    cpu_init();
+    cpu_init(0);
     interrupts_init();
     uart_init();
     boot_info_init(start, pvh);

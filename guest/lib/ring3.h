@@ -8,6 +8,9 @@
 // ring 0. One at a time: a handler must not call it while another call is running.
 u64 ring3_call(u64 (*fn)(u64 arg), u64 arg);
 
+// The same on another processor, at the same time as others.
+u64 ring3_call_on(u64 (*fn)(u64 arg), u64 arg, unsigned cpu);
+
 // For ring 3, which may not HLT: sleeps in ring 0 until an interrupt, unless *counter is no longer `seen`.
 // Turns interrupts on meanwhile. Look again what happened: any interrupt ends it.
 void ring3_wait(const volatile u32 *counter, u32 seen);
@@ -20,5 +23,5 @@ void ring3_sleep(struct frame *frame);
 // INT n and SYSCALL do not (a software KVM may leave SYSCALL in ring 3 and turn INT n into #UD).
 bool ring3_is_exit(const struct frame *frame);
 
-// Ends the running ring3_call with this result.
-_Noreturn void ring3_resume(u64 result);
+// Ends this processor's running ring3_call; its result is in the frame.
+_Noreturn void ring3_end(const struct frame *frame);

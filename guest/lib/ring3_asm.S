@@ -1,9 +1,11 @@
 /* The switch to ring 3 and back. C side and contract: ring3.h. Selectors: cpu.h. */
     .text
 
-/* u64 ring3_call(fn = RDI, arg = RSI) */
-    .globl  ring3_call
+/* u64 ring3_call(fn = RDI, arg = RSI); u64 ring3_call_on(fn = RDI, arg = RSI, cpu = EDX) */
+    .globl  ring3_call, ring3_call_on
 ring3_call:
+    xorl    %edx, %edx
+ring3_call_on:
     pushq   %rbx
     pushq   %rbp
     pushq   %r12
@@ -11,16 +13,22 @@ ring3_call:
     pushq   %r14
     pushq   %r15
     pushfq
-    movq    %rsp, saved_rsp(%rip)
+    movl    %edx, %ebx
+    leaq    -64(%rsp), %r12         /* what ring 0 does meanwhile stays below our frame */
+    andq    $-16, %r12
     pushq   %rdi
     pushq   %rsi
-    leaq    -64(%rsp), %rdi         /* what ring 0 does meanwhile stays below our frame */
-    andq    $-16, %rdi
+    movl    %ebx, %edi
+    movq    %r12, %rsi
     call    cpu_set_kernel_stack
     popq    %rdi                    /* arg */
     popq    %rax                    /* fn */
+    movq    %rsp, (%r12)            /* for ring3_end */
+    incl    %ebx
+    shll    $14, %ebx
+    addq    $ring3_stacks, %rbx     /* the end of this processor's */
     pushq   $0x1b                   /* USER_DS */
-    pushq   $ring3_stack_top
+    pushq   %rbx
     pushq   16(%rsp)                /* RFLAGS as they are, IF included */
     pushq   $0x23                   /* USER_CS */
     pushq   $ring3_enter
@@ -41,13 +49,13 @@ ring3_wait_trap:
     ud2
     ret
 
-/* CPL 0 again: void ring3_resume(result = RDI). Drops the exception frame. */
+/* CPL 0 again: void ring3_resume(rsp = RDI, result = RSI). Drops the exception frame. */
     .globl  ring3_resume
 ring3_resume:
     movl    $0x10, %eax             /* an interrupt from ring 3 leaves SS null; have a real one again */
     movl    %eax, %ss
-    movq    saved_rsp(%rip), %rsp
-    movq    %rdi, %rax
+    movq    %rdi, %rsp
+    movq    %rsi, %rax
     popfq
     popq    %r15
     popq    %r14
@@ -57,12 +65,7 @@ ring3_resume:
     popq    %rbx
     ret
 
-    .bss
-    .balign 8
-saved_rsp:
-    .skip   8
-
     .section .noinit, "aw", @nobits
     .balign 4096
-    .skip   16384
-ring3_stack_top:
+ring3_stacks:
+    .skip   16384 * 4               /* CPUS */

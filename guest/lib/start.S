@@ -60,6 +60,7 @@ long_mode:
 /* Only there to get from 32-bit to 64-bit mode; cpu.c has the real one. */
     .section .rodata
     .balign 8
+    .globl  boot_gdt
 boot_gdt:
     .quad   0
     .quad   0x00af9b000000ffff
@@ -88,6 +89,7 @@ pd:
 pdpt:
     .quad   pd + 0x27, pd + 0x1027, pd + 0x2027, pd + 0x3027
     .fill   508, 8, 0
+    .globl  pml4
 pml4:
     .quad   pdpt + 0x27
     .fill   511, 8, 0
