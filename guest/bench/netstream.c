@@ -7,6 +7,7 @@
 //   driver=linux|poll  batch=1                lib/netdev.h; batch: requests to a doorbell
 //   queues=1                                  raw: pairs of virtio-net's, up to 4; a doorbell's requests go to one,
 //                                             the next doorbell's to the next
+//   vcpus=1                                   raw tx: as many as pairs, each of which sends by one of its own
 //   seconds=2 count=N                         raw: for how long, or how many
 //   ip=10.77.0.2 peer=10.77.0.1 port=5001 bytes=N   tcp: to whom, how much; word k (64 bits) holds k
 //
@@ -31,18 +32,20 @@
 #include "netdev.h"
 #include "printf.h"
 #include "ring3.h"
+#include "senders.h"
 #include "string.h"
 #include "tcpsend.h"
 #include "uart.h"
 #include "virtio/virtio_netdev.h"
 
 enum { ETHER = 14, HEADERS = NETDEV_HEADERS, MSS = 1460, SEGMENTS = 44, MTU = 1514, NUMBER = 8 };
-enum { TYPE_DATA = 0x88B5, TYPE_END = 0x88B6, CONNECT_MS = 10000, SILENCE_MS = 60000, LATE_MS = 1000, OFTEN = 16 };
+enum { TYPE_DATA = 0x88B5, TYPE_END = 0x88B6, CONNECT_MS = 10000, SILENCE_MS = 60000, LATE_MS = 1000 };
 
 static char card[16] = "auto", stream[8] = "raw", dir[8] = "tx", unit[8] = "mtu", style[8] = "linux";
 static struct netdev dev = {.batch = 1};
 static struct tcpsend tcp = {.dev = &dev};
-static u64 count, seconds, total; // as asked for
+static struct sending sending = {.dev = &dev};
+static u64 count, total; // as asked for
 static u64 frames, segments, bytes, cycles, lost;
 static unsigned queues;
 static const char *failed;
@@ -67,7 +70,7 @@ static void write_headers(void)
     put_be16(headers + 24, (u16)~ones_sum(headers + 14, 20, 0));
 }
 
-static void queue_one(u8 *out, u64 number)
+static void queue_one(struct netdev *d, u8 *out, u64 number)
 {
     u32 at = big ? HEADERS : ETHER;
     struct request r = {.linear = big ? HEADERS + NUMBER : MTU};
@@ -84,26 +87,17 @@ static void queue_one(u8 *out, u64 number)
     } else {
         memset(out + at + NUMBER, 0xA5, MTU - ETHER - NUMBER);
     }
-    netdev_queue(&dev, out, &r);
+    netdev_queue(d, out, &r);
 }
 
 static u64 transmit(u64 unused)
 {
-    u64 start = rdtsc(), end = start + seconds * clock_tsc_khz() * 1000, n = 0;
-    netdev_start(&dev);
-    for (; count ? n < count : n % OFTEN || !deadline_passed(end); n++) {
-        netdev_service(&dev);
-        u8 *out = netdev_buffer(&dev);
-        if (!out)
-            break;
-        queue_one(out, n);
-    }
-    if (!netdev_drain(&dev))
+    frames = senders_run((u64)&sending);
+    if (sending.failed)
         failed = "the card does not send";
-    cycles = rdtsc() - start;
-    frames = n;
-    segments = n * (big ? SEGMENTS : 1);
-    bytes = n * (big ? HEADERS + sizeof payload : MTU);
+    cycles = sending.cycles;
+    segments = frames * (big ? SEGMENTS : 1);
+    bytes = frames * (big ? HEADERS + sizeof payload : MTU);
     return unused;
 }
 
@@ -208,8 +202,10 @@ static const char *options(void)
     dev.batch = (unsigned)cmdline_u64("batch", 1);
     dev.queues = queues = (unsigned)cmdline_u64("queues", 1);
     dev.polled = is(style, "poll");
-    count = cmdline_u64("count", 0);
-    seconds = cmdline_u64("seconds", 2);
+    sending.queue = queue_one;
+    sending.cpus = (unsigned)cmdline_u64("vcpus", 1);
+    sending.count = count = cmdline_u64("count", 0);
+    sending.seconds = cmdline_u64("seconds", 2);
     total = cmdline_u64("bytes", 64 << 20);
     big = is(unit, "big");
     tcp.address = cmdline_ipv4("ip", 0x0A4D0002);
@@ -224,6 +220,7 @@ static const char *options(void)
            : !dev.polled && !is(style, "linux")                               ? "driver="
            : !dev.batch                                                       ? "batch="
            : !queues || queues > NETDEV_QUEUES                                ? "queues="
+           : sending.cpus != 1 && sending.cpus != queues                      ? "vcpus="
                                                                               : NULL;
 }
 
@@ -258,7 +255,8 @@ int main(void)
     rx = is(dir, "rx");
     by_tcp = is(stream, "tcp");
     // A connection stays on one pair: it is in order.
-    if ((by_tcp && (rx || queues > 1)) || (big && !(rx ? dev.merges : dev.cuts)) || dev.queues != queues) {
+    if ((by_tcp && (rx || queues > 1)) || (big && !(rx ? dev.merges : dev.cuts)) || dev.queues != queues ||
+        (sending.cpus > 1 && (rx || !senders_share(&sending)))) {
         printf("UNSUPPORTED card=%s stream=%s dir=%s unit=%s queues=%u\n", dev.name, stream, dir, unit, queues);
         return EXIT_PASS;
     }
@@ -269,6 +267,7 @@ int main(void)
     u32 interrupts = dev.polled ? 0 : *dev.interrupts;
     u64 kicks = dev.driver->kicks(&dev);
     irq_enable();
+    senders_go(&sending);
     ring3_call(by_tcp ? run_tcp : rx ? receive : transmit, 0);
     irq_disable();
     if (failed)

@@ -40,6 +40,7 @@ struct netdev {
     bool polled;      // no interrupts: whoever waits looks
     unsigned batch;   // requests to a doorbell
     unsigned queues;  // pairs of them: as many as wanted, then as many as are used
+    unsigned first;   // of these pairs
     u64 moved[NETDEV_QUEUES]; // requests and frames, by pair
     void (*deliver)(void *to, const struct received *frame); // must not send
     void *to;
@@ -62,6 +63,9 @@ struct netdev_driver {
     bool (*listen)(struct netdev *d); // interrupts, please. True: there is work that none will come for
     bool (*remind)(struct netdev *d); // the same for the wish alone, while it is news
     u64 (*kicks)(const struct netdev *d);
+    // NULL, or: one of the pairs of queues for the processor that calls this in ring 0. Its interrupts come here,
+    // and it may be used at the same time as others; the whole is not used any more. False: they cannot.
+    bool (*pair)(struct netdev *d, const struct netdev *whole, unsigned pair);
 };
 
 // A buffer of 2,000 bytes for the next request. Where the ring is full, sleeps until a good part is free,

@@ -44,10 +44,10 @@ def places():
 class Stream:
     """pykvm with the guest; it starts when it is told to, and waits for its end again."""
 
-    def __init__(self, place, nic, append):
+    def __init__(self, place, nic, append, *more):
         self.process = subprocess.Popen(
             ["ip", "netns", "exec", place, PYKVM, "run", str(GUESTS / "netstream.elf"), "--nic",
-             nic, "--append", append, "--timeout", "60"],
+             nic, "--append", append, "--timeout", "60", *more],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -151,6 +151,25 @@ def test_a_longer_ring_goes_around(place, packed):
         numbers = [number_of(frame, 14) for frame in collect(peer, 9000, 2048)]
         guest.figures()
     assert numbers == list(range(9000))
+
+
+@pytest.mark.parametrize("driver", ["linux", "poll"])
+def test_processors_send_at_once_each_by_a_pair_of_its_own(places, driver):
+    nic = "virtio-net,backend=tap:tap0,queues=3"
+    append = f"queues=3 vcpus=3 count=6000 driver={driver}"
+    with (
+        Peer(places) as peer,
+        Stream(places, nic, append, "--cpus", "3") as guest,
+    ):
+        guest.start()
+        numbers = [number_of(frame, 14) for frame in collect(peer, 6000, 2048)]
+        said = guest.figures()
+        assert peer.quiet()
+    for cpu in range(3):
+        assert [n for n in numbers if n % 3 == cpu] == list(range(cpu, 6000, 3))
+        assert said[f"pair{cpu}"] == 2000
+    assert said["frames"] == 6000
+    assert (said["interrupts"] == 0) == (driver == "poll")
 
 
 @pytest.mark.parametrize("batch", [1, 8])
@@ -267,6 +286,8 @@ def test_large_segments_are_received_whole(place):
         ("virtio-net", "queues=2"),
         ("virtio-net,queues=2", "queues=3"),
         ("virtio-net,queues=2", "queues=2 stream=tcp"),
+        ("virtio-net,queues=2", "queues=2 vcpus=2"),
+        ("virtio-net,queues=2", "queues=2 vcpus=2 dir=rx"),
         ("e1000", "queues=2"),
     ],
 )
@@ -284,6 +305,7 @@ def test_what_is_not_there_is_said_to_be_unsupported(place, nic, append):
         ("card=virtio-net", "no card: virtio-net"),
         ("batch=0", "there is no such batch="),
         ("queues=5", "there is no such queues="),
+        ("queues=2 vcpus=3", "there is no such vcpus="),
     ],
 )
 def test_what_cannot_be_done_fails_with_its_reason(place, append, why):

@@ -107,7 +107,8 @@ static bool listen(struct netdev *d)
     return false; // what came meanwhile is in ICR, and interrupts now
 }
 
-static const struct netdev_driver driver = {buffer, queue, kick, granted, receive, release, quiet, listen, remind, kicks};
+static const struct netdev_driver driver = {buffer, queue,  kick,   granted, receive, release,
+                                            quiet,  listen, remind, kicks,   NULL};
 
 bool e1000_netdev(struct netdev *d)
 {

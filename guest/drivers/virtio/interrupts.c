@@ -10,17 +10,24 @@ enum { DEVICES = 4, VECTORS = 16, FIRST_VECTOR = 0x50 };
 static struct virtio *devices[DEVICES]; // by messages: device n has FIRST_VECTOR + n * VECTORS and on
 static bool pic_ready;
 
+static void count(struct queue *q)
+{
+    q->interrupts++;
+    if (q->also)
+        ++*q->also;
+}
+
 static void on_message(struct frame *frame)
 {
     unsigned n = (unsigned)frame->vector - FIRST_VECTOR;
     struct virtio *v = devices[n / VECTORS];
     u16 entry = n % VECTORS, last = (u16)(v->msix.vectors - 1);
-    v->interrupts++;
+    __atomic_fetch_add(&v->interrupts, 1, __ATOMIC_RELAXED); // several processors may take one each
     v->config_changes += entry == 0;
     // Entry n + 1 is queue n's; the last is that of all further ones, too.
     for (u16 i = entry ? (u16)(entry - 1) : last ? VIRTIO_QUEUES : 0; i < VIRTIO_QUEUES; i++) {
         if (v->queues[i])
-            v->queues[i]->interrupts++;
+            count(v->queues[i]);
         if (entry != last)
             break;
     }
@@ -42,6 +49,19 @@ static void on_wire(struct frame *frame)
                 v->queues[i]->interrupts++;
     }
     pic_eoi(line);
+}
+
+bool virtio_interrupts_here(const struct queue *q)
+{
+    const struct virtio *v = q->device;
+    u16 entry = (u16)(q->index + 1);
+    unsigned n = 0;
+    while (n < DEVICES && devices[n] != v)
+        n++;
+    if (n == DEVICES || entry + 1 >= v->msix.vectors)
+        return false;
+    msix_set(&v->msix, entry, (u8)(FIRST_VECTOR + n * VECTORS + entry));
+    return true;
 }
 
 bool virtio_interrupts(struct virtio *v)

@@ -37,7 +37,7 @@ struct queue {
     u64 kicks, kicks_saved, armed; // counts: doorbells rung and not; times an interrupt was asked for
     u64 added, taken;              // buffers
     bool polled;                   // no interrupt comes: waiting is looking
-    volatile u32 interrupts;
+    volatile u32 interrupts, *also; // also: if not NULL, counts them together with others
 };
 
 // What differs between the two rings.

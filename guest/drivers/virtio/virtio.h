@@ -84,3 +84,6 @@ void virtio_config(const struct virtio *v, u16 offset, void *out, u16 size);
 // Interrupts for this device from now on, to be called before the queues are set up: a message per
 // queue where the transport has MSI-X, else the wire. Queues count them. Leaves them off in RFLAGS.
 bool virtio_interrupts(struct virtio *v);
+
+// This queue's come to the processor that calls this. False: they cannot, there is no message of its own.
+bool virtio_interrupts_here(const struct queue *q);

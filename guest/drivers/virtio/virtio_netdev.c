@@ -11,18 +11,22 @@ enum { WAKE = 2 + 17, PAGE = 4096 };
 enum { IP = 14, TCP = 34, SUM = 16 };
 
 static struct net card;
-static struct net_frame taken;
-static unsigned sending, taking; // the pairs whose turn it is
+static struct {
+    unsigned sending, taking; // the pairs whose turn it is
+    struct net_frame taken;
+} turns[NET_PAIRS]; // of each netdev, by its first pair
 
-static unsigned after(unsigned pair) { return pair + 1 < card.pairs ? pair + 1 : 0; }
+static unsigned last(const struct netdev *d) { return d->first + d->queues - 1; }
+static unsigned after(const struct netdev *d, unsigned pair) { return pair < last(d) ? pair + 1 : d->first; }
 static struct queue *tx(unsigned pair) { return &card.tx[pair].queue; }
 static struct queue *rx(unsigned pair) { return &card.rx[pair].queue; }
 
 // A doorbell's requests stay on their pair; before the first of them, those that are full are passed over.
 static u8 *buffer(struct netdev *d)
 {
-    for (unsigned looks = d->unkicked ? 1 : card.pairs; looks--; sending = after(sending)) {
-        u8 *found = net_buffer(&card, sending);
+    unsigned *sending = &turns[d->first].sending;
+    for (unsigned looks = d->unkicked ? 1 : d->queues; looks--; *sending = after(d, *sending)) {
+        u8 *found = net_buffer(&card, *sending);
         if (found || d->unkicked)
             return found;
     }
@@ -49,21 +53,22 @@ static void queue(struct netdev *d, u8 *frame, const struct request *r)
         }
         put_be16(frame + TCP + SUM, pseudo_sum(frame + IP, length));
     }
+    unsigned sending = turns[d->first].sending;
     net_queue_with(&card, sending, frame, r->linear, more, r->parts);
     d->moved[sending]++;
 }
 
 static void kick(struct netdev *d)
 {
-    (void)d;
-    net_kick(&card, sending);
-    sending = after(sending);
+    unsigned *sending = &turns[d->first].sending;
+    net_kick(&card, *sending);
+    *sending = after(d, *sending);
 }
 
 static bool granted(struct netdev *d)
 {
     bool room = false, sent = true;
-    for (unsigned pair = 0; pair < card.pairs; pair++) {
+    for (unsigned pair = d->first; pair <= last(d); pair++) {
         room |= net_room(&card, pair) >= (d->polled ? tx(pair)->size / 2u : WAKE);
         sent &= !queue_pending(tx(pair));
     }
@@ -72,31 +77,31 @@ static bool granted(struct netdev *d)
 
 static bool receive(struct netdev *d, struct received *frame)
 {
-    unsigned looks = card.pairs;
-    while (!net_receive(&card, taking, &taken)) {
-        taking = after(taking);
+    unsigned *taking = &turns[d->first].taking, looks = d->queues;
+    struct net_frame *taken = &turns[d->first].taken;
+    while (!net_receive(&card, *taking, taken)) {
+        *taking = after(d, *taking);
         if (!--looks)
             return false;
     }
-    *frame = (struct received){.data = taken.part[0].data, .first = taken.part[0].length, .length = taken.length,
-                               .checked = taken.header.flags & (NET_NEEDS_CSUM | NET_DATA_VALID)};
-    if (taken.header.gso_type != NET_GSO_NONE)
-        frame->mss = taken.header.gso_size;
-    d->moved[taking]++;
+    *frame = (struct received){.data = taken->part[0].data, .first = taken->part[0].length, .length = taken->length,
+                               .checked = taken->header.flags & (NET_NEEDS_CSUM | NET_DATA_VALID)};
+    if (taken->header.gso_type != NET_GSO_NONE)
+        frame->mss = taken->header.gso_size;
+    d->moved[*taking]++;
     return true;
 }
 
 static void release(struct netdev *d)
 {
-    (void)d;
-    net_release(&card, taking, &taken);
-    taking = after(taking);
+    unsigned *taking = &turns[d->first].taking;
+    net_release(&card, *taking, &turns[d->first].taken);
+    *taking = after(d, *taking);
 }
 
 static void quiet(struct netdev *d)
 {
-    (void)d;
-    for (unsigned pair = 0; pair < card.pairs; pair++) {
+    for (unsigned pair = d->first; pair <= last(d); pair++) {
         queue_quiet(rx(pair));
         queue_quiet(tx(pair));
     }
@@ -105,7 +110,7 @@ static void quiet(struct netdev *d)
 static bool remind(struct netdev *d)
 {
     bool done = false;
-    for (unsigned pair = 0; pair < card.pairs && d->wish != NETDEV_NOTHING; pair++) {
+    for (unsigned pair = d->first; pair <= last(d) && d->wish != NETDEV_NOTHING; pair++) {
         u64 pending = queue_pending(tx(pair));
         if (pending)
             done |= queue_listen(tx(pair), (u16)(d->wish == NETDEV_SENT ? pending : pending * 3 / 4 + 1));
@@ -116,21 +121,32 @@ static bool remind(struct netdev *d)
 static bool listen(struct netdev *d)
 {
     bool frames = false;
-    for (unsigned pair = 0; pair < card.pairs; pair++)
+    for (unsigned pair = d->first; pair <= last(d); pair++)
         frames |= queue_listen(rx(pair), 1);
     return remind(d) || frames;
 }
 
 static u64 kicks(const struct netdev *d)
 {
-    (void)d;
     u64 sum = 0;
-    for (unsigned pair = 0; pair < card.pairs; pair++)
+    for (unsigned pair = d->first; pair <= last(d); pair++)
         sum += tx(pair)->kicks + rx(pair)->kicks;
     return sum;
 }
 
-static const struct netdev_driver driver = {buffer, queue, kick, granted, receive, release, quiet, listen, remind, kicks};
+static bool take_pair(struct netdev *d, const struct netdev *whole, unsigned pair)
+{
+    static volatile u32 interrupts[NET_PAIRS];
+    *d = *whole;
+    d->first = turns[pair].sending = turns[pair].taking = pair;
+    d->queues = 1;
+    d->interrupts = &interrupts[pair];
+    rx(pair)->also = tx(pair)->also = &interrupts[pair];
+    return d->polled || (virtio_interrupts_here(rx(pair)) && virtio_interrupts_here(tx(pair)));
+}
+
+static const struct netdev_driver driver = {buffer, queue,  kick,   granted, receive, release,
+                                            quiet,  listen, remind, kicks,   take_pair};
 
 // The card starts with one pair; it is told of more by a command, whose end is looked for.
 static bool open_pairs(struct net_options *options, unsigned pairs)
@@ -163,6 +179,7 @@ bool virtio_netdev(struct netdev *d)
     u64 features = card.device.features;
     d->name = "virtio-net";
     d->driver = &driver;
+    d->first = 0;
     d->queues = card.pairs;
     d->interrupts = &card.device.interrupts;
     d->sums = features & NET_F_CSUM;
