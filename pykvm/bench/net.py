@@ -40,18 +40,26 @@ _LONG_ENOUGH = 0.1
 
 def chosen(
     kind: str | None, direction: str | None, unit: str | None, *, queues: int | None = None,
-    **more: Any,
+    smp: bool = False, **more: Any,
 ) -> list[Stream]:  # fmt: skip
     """The streams of the command's options: one as soon as any of the first three is given. Only
-    raw ones use several ``queues``, a connection is in order. Raises UsageError."""
+    raw ones use several ``queues``, a connection is in order; only those from the guest use a vCPU
+    for each (``smp``). Raises UsageError."""
     if kind is direction is unit is None:
         streams = list(DEFAULT)
     else:
         streams = [Stream(kind or "raw", direction or "tx", unit or "big")]
         if (queues or 1) > 1 and streams[0].kind != "raw":
             raise UsageError("--queues is for raw streams: a connection stays on one pair")
+        if smp and streams[0].direction == "rx":
+            raise UsageError("--smp is for streams from the guest: one vCPU takes what comes")
+    if smp and (queues or 1) == 1:
+        raise UsageError("--smp is a vCPU for each pair of queues: give --queues, too")
     if queues is not None:
-        streams = [replace(s, queues=queues if s.kind == "raw" else 1) for s in streams]
+        streams = [
+            replace(s, queues=queues, smp=smp and s.direction == "tx") if s.kind == "raw" else s
+            for s in streams
+        ]
     return [replace(stream, **more) for stream in dict.fromkeys(streams)]
 
 
@@ -68,18 +76,20 @@ class Contestant:
     empties: bool = False
     """QEMU's e1000 ends a request of so many whole segments with one without data."""
 
-    def start(self, image: str, append: str, initrd: str | None = None, pairs: int = 1) -> Guest:
+    def start(
+        self, image: str, append: str, initrd: str | None = None, *, pairs: int = 1, cpus: int = 1
+    ) -> Guest:
         """Its guest, in a process of its own; its card has so many pairs of queues."""
         tap = network.tap(pairs)
         if self.device is not None:
             netdev, device = qemu.tap_card(self.device, tap, pairs)
-            options = ("-netdev", netdev, "-device", device)
+            options = ("-netdev", netdev, "-device", device, "-smp", str(cpus))
             more = ("-initrd", initrd) if initrd else ()
             return QemuGuest(image, append, (*options, *more), tap)
         nic = f"{self.nic},backend=tap:{tap}" + (f",queues={pairs}" if pairs > 1 else "")
         spec = {
             "image": image, "append": append, "initrd": initrd, "nics": [nic], "timeout": 300,
-            "tap": tap,
+            "cpus": cpus, "tap": tap,
         }  # fmt: skip
         return PykvmGuest(spec, CHILD)
 
@@ -151,7 +161,7 @@ def once(
     """One run, checked. Raises PykvmError."""
     try:
         with ExitStack() as stack:
-            pairs = stream.pairs(who.card)
+            pairs, cpus = stream.pairs(who.card), stream.cpus(who.card)
             host = stack.enter_context(stream.host(pairs))
             if isinstance(host, Server) and stream.kind == "linux":
                 initrd = stack.enter_context(net_linux.initrd())
@@ -159,7 +169,7 @@ def once(
                 done = net_linux.run(guest, stream, host, khz, data, sample=sample)
             else:
                 append = stream.append(who.card, data)
-                guest = stack.enter_context(who.start(image, append, pairs=pairs))
+                guest = stack.enter_context(who.start(image, append, pairs=pairs, cpus=cpus))
                 done = run(guest, stream, host, khz, data=data, empties=who.empties, sample=sample)
         check(done)
     except UnsupportedError:

@@ -25,7 +25,8 @@ class UnsupportedError(PykvmError):
 class Stream:
     """``kind`` is raw, tcp or linux; ``direction`` tx (from the guest) or rx; ``unit`` mtu or big;
     ``batch`` None is a doorbell for each; the guest's ``driver`` linux sleeps and is interrupted,
-    poll looks. ``queues`` are the pairs of a virtio-net's that it uses."""
+    poll looks. ``queues`` are the pairs of a virtio-net's that it uses, with a vCPU for each if
+    ``smp``."""
 
     kind: str
     direction: str
@@ -34,15 +35,21 @@ class Stream:
     batch: int | None = None
     driver: str = "linux"
     queues: int = 1
+    smp: bool = False
 
     @property
     def name(self) -> str:
         several = f", {self.queues} pairs" if self.queues > 1 else ""
+        several += f", {self.queues} vCPUs" if self.smp else ""
         return f"{self.kind} {self.direction} {self.unit}{several}"
 
     def pairs(self, card: str) -> int:
         """How many pairs of queues a guest with this card uses: an e1000 has one."""
         return self.queues if card == "virtio-net" else 1
+
+    def cpus(self, card: str) -> int:
+        """How many vCPUs it has."""
+        return self.pairs(card) if self.smp else 1
 
     def append(self, card: str, data: int) -> str:
         """The guest's command line (guest/bench/netstream.c); ``data`` is how many bytes of TCP."""
@@ -50,6 +57,7 @@ class Stream:
         words += [f"unit={self.unit}", f"driver={self.driver}"]
         words += [f"batch={self.batch}"] if self.batch else []
         words += [f"queues={pairs}"] if (pairs := self.pairs(card)) > 1 else []
+        words += [f"vcpus={cpus}"] if (cpus := self.cpus(card)) > 1 else []
         if self.kind == "tcp":
             words += [f"ip={net_host.GUEST}", f"peer={net_host.ADDRESS}"]
             words += [f"port={net_host.PORT}", f"bytes={data}"]

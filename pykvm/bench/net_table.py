@@ -171,7 +171,8 @@ def as_dict(results: Results) -> dict[str, Any]:
         streams.append(
             {
                 "stream": stream.kind, "dir": stream.direction, "unit": stream.unit,
-                "queues": stream.queues, "figures": figures, "ratios": _ratios(runs),
+                "queues": stream.queues, "smp": stream.smp,
+                "figures": figures, "ratios": _ratios(runs),
                 "runs": {name: [_run(run) for run in rows] for name, rows in runs.items()},
             }
         )  # fmt: skip

@@ -4,6 +4,7 @@
               it uses one each: what the others cost
     pairs     one guest whose one vCPU deals what it sends to so many pairs of queues in turn, each
               of which has a thread: large requests, and frames
+    senders   one guest with so many vCPUs, each of which sends by a pair of its own
     guests    so many guests, each a process with a virtio-net on a TAP of its own, all of which
               send at once to the bridge that they are ports of
 
@@ -50,6 +51,7 @@ TABLES = {
     "vcpus": Table("vCPUs and pairs of queues", (1, 2, 4)),
     "pairs_big": Table("pairs used, 64 KB requests", (1, 2, 4), "big"),
     "pairs_mtu": Table("pairs used", (1, 2, 4)),
+    "senders": Table("vCPUs that send", (1, 2, 4)),
     "guests": Table("guests at once", (1, 2, 4, 8)),
 }
 
@@ -113,6 +115,9 @@ def measure(
             return together(stream, khz, plain[:count])
         tap = plain[0] if count == 1 else several
         if what == "vcpus":
+            return together(stream, khz, [tap], vcpus=count)
+        if what == "senders":
+            stream = replace(stream, queues=count, smp=True)
             return together(stream, khz, [tap], vcpus=count)
         return together(replace(stream, queues=count), khz, [tap])
 
@@ -205,8 +210,8 @@ def text(results: Results) -> str:
         parts.append(table(header, rows))
     return "\n\n".join(parts) + (
         "\n\nmedian (lowest-highest) of the rounds; 1514-byte frames, or what the table says, by "
-        "virtio-net to a bridge; a guest uses one vCPU and, unless it is said how many pairs are "
-        "used, one pair of queues, the others are idle; "
+        "virtio-net to a bridge; a guest uses one vCPU and one pair of queues unless a table says "
+        "how many are used or send, the others are idle; "
         "memory is the proportional set size of a guest's process.\n"
     )
 

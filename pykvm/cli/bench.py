@@ -86,6 +86,7 @@ def _add_net(benches: Any) -> argparse.ArgumentParser:
         "--queues", type=int, choices=range(1, 5), metavar="N",
         help="pairs of virtio-net's queues for raw streams, 1 to 4",
     )  # fmt: skip
+    net.add_argument("--smp", action="store_true", help="a vCPU for each pair, where it sends")
     net.add_argument(
         "--driver", choices=("linux", "poll"), default="linux",
         help="the guest's: linux sleeps and is interrupted (default), poll looks",
@@ -164,7 +165,7 @@ def run_net(args: argparse.Namespace) -> int:
     results = net.measure(
         net.chosen(
             args.stream, args.dir, args.unit, seconds=args.seconds, batch=args.batch,
-            driver=args.driver, queues=args.queues,
+            driver=args.driver, queues=args.queues, smp=args.smp,
         ),
         args.rounds, with_qemu=not args.no_qemu, sample=bool(args.html), kernel=args.kernel,
         say=_progress,

@@ -62,7 +62,8 @@ def liar(kind, **spec):
 
 def of_ours(who, stream, data=0):
     append = stream.append(who.card, data)
-    return lambda: who.start(find(IMAGE), append, pairs=stream.queues)
+    cpus = stream.cpus(who.card)
+    return lambda: who.start(find(IMAGE), append, pairs=stream.queues, cpus=cpus)
 
 
 @pytest.mark.kvm
@@ -90,6 +91,18 @@ def test_every_frame_of_two_pairs_is_accounted_for_and_both_are_used(who, unit, 
     pairs = [done.report[f"pair{n}"] for n in range(2)]
     assert min(pairs) > 0
     assert sum(pairs) >= done.requests == done.seen.frames
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize(
+    "who", [VIRTIO, pytest.param(QEMU_VIRTIO, marks=pytest.mark.qemu)], ids=lambda who: who.name
+)
+def test_every_frame_of_two_vcpus_is_accounted_for(who):
+    stream = Stream("raw", "tx", "mtu", 1, queues=2, smp=True)
+    done = streamed(stream, of_ours(who, stream))
+    pairs = [done.report[f"pair{n}"] for n in range(2)]
+    assert min(pairs) > 0
+    assert sum(pairs) == done.requests == done.seen.frames
 
 
 @pytest.mark.kvm

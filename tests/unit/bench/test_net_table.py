@@ -130,6 +130,27 @@ def test_queues_are_for_raw_streams_alone():
             chosen(kind, None, None, queues=2)
 
 
+def test_vcpus_for_each_pair_are_for_raw_streams_from_the_guest_alone():
+    usual = chosen(None, None, None, queues=2, smp=True)
+    assert {(s.kind, s.direction): s.smp for s in usual} == {
+        ("raw", "tx"): True, ("raw", "rx"): False, ("tcp", "tx"): False,
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="one vCPU takes what comes"):
+        chosen(None, "rx", None, queues=2, smp=True)
+    with pytest.raises(UsageError, match="give --queues"):
+        chosen(None, None, None, smp=True)
+
+
+def test_vcpus_for_each_pair_are_told_and_a_virtio_net_s():
+    stream = Stream("raw", "tx", "big", queues=2, smp=True)
+    assert stream.name == "raw tx big, 2 pairs, 2 vCPUs"
+    assert (stream.cpus("virtio-net"), stream.cpus("e1000")) == (2, 1)
+    assert "vcpus=2" in stream.append("virtio-net", 0).split()
+    assert "vcpus" not in stream.append("e1000", 0)
+    found = Results({stream: {"virtio": [a_run(unit="big")]}})
+    assert net_table.as_dict(found)["streams"][0]["smp"] is True
+
+
 @pytest.mark.parametrize("queues", ["0", "5", "two"])
 def test_queues_that_there_are_not_are_a_usage_error(queues, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -48,7 +48,8 @@ def test_each_table_says_what_there_is_more_of():
     one = Together([a_run()], [MIB], [0.5])
     text = scale.text({what: {n: [one] for n in (1, *its.counts)} for what, its in TABLES.items()})
     assert [part.splitlines()[0].split("  ")[0] for part in text.split("\n\n")[:-1]] == [
-        "vCPUs and pairs of queues", "pairs used, 64 KB requests", "pairs used", "guests at once",
+        "vCPUs and pairs of queues", "pairs used, 64 KB requests", "pairs used", "vCPUs that send",
+        "guests at once",
     ]  # fmt: skip
 
 
