@@ -8,6 +8,7 @@ enum {
     SHARE = 64,         /* answers that fit between two interrupts */
     PATIENCE = 2000000, /* ns, the most that an interrupt waits for that */
     SENT_MORE = 3,      /* times as much for frames that were sent: nobody waits for those */
+    SENT_PAUSE = 4,     /* answers without frames after which somebody might */
     QUIET = 50000,      /* ns without frames after which it waits no longer: who sends waits for it */
 };
 
@@ -32,11 +33,16 @@ static uint64_t answered(const struct pk_e1000_irq *irq)
     return __atomic_load_n(&irq->answer, __ATOMIC_RELAXED);
 }
 
+/* Whether all that the line would tell is that frames were sent. */
+static bool only_sent(const struct pk_e1000 *card)
+{
+    return !(cell(card, E_ICR) & cell(card, E_IMS) & ~(uint32_t)(CAUSE_TXDW | CAUSE_TXQE));
+}
+
 static uint64_t patience(const struct pk_e1000 *card)
 {
     uint64_t wanted = answered(&card->irq) * SHARE;
-    bool sent = !(cell(card, E_ICR) & cell(card, E_IMS) & ~(uint32_t)(CAUSE_TXDW | CAUSE_TXQE));
-    return (wanted < PATIENCE ? wanted : PATIENCE) * (sent ? SENT_MORE : 1);
+    return (wanted < PATIENCE ? wanted : PATIENCE) * (only_sent(card) ? SENT_MORE : 1);
 }
 
 uint64_t pk_e1000_answer_time(const struct pk_e1000 *card) { return answered(&card->irq); }
@@ -58,7 +64,8 @@ static uint64_t pace(const struct pk_e1000 *card)
     if (!irq->adaptive || pressed(card))
         return irq->next;
     uint64_t busy = __atomic_load_n(&irq->busy, __ATOMIC_RELAXED), answer = answered(irq);
-    uint64_t quiet = (busy > irq->looked ? busy : irq->looked) + (answer > QUIET ? answer : QUIET);
+    uint64_t pause = answer * (only_sent(card) ? SENT_PAUSE : 1);
+    uint64_t quiet = (busy > irq->looked ? busy : irq->looked) + (pause > QUIET ? pause : QUIET);
     uint64_t unhurried = irq->rose + patience(card);
     uint64_t pace = quiet < unhurried ? quiet : unhurried;
     return pace > irq->next ? pace : irq->next;
