@@ -78,19 +78,23 @@ static void disable_kicks(struct pk_vnet *net)
         pk_vq_disable_kicks(&net->rx);
 }
 
+/* Until there is a kick, a frame, or `most` ns are over (0: no limit). */
+static void wait(struct pk_vnet *net, uint64_t now, uint64_t most)
+{
+    struct pollfd watched[2] = {{.fd = net->kick, .events = POLLIN}, {.fd = net->fd, .events = POLLIN}};
+    bool listen = listening(net, now) && !starved(net);
+    struct timespec pause = {(time_t)(most / 1000000000), (long)(most % 1000000000)};
+    ppoll(watched, listen ? 2 : 1, most ? &pause : NULL, NULL);
+    uint64_t kicks;
+    if (watched[0].revents && pk_read(net->kick, &kicks, sizeof kicks) == sizeof kicks)
+        net->kicks += kicks;
+}
+
 static void sleep_on(struct pk_vnet *net, uint64_t now)
 {
-    struct pk_vnet_work *work = net->work;
     if (!enable_kicks(net) && !stopping(net)) {
-        struct pollfd watched[2] = {{.fd = net->kick, .events = POLLIN},
-                                    {.fd = net->fd, .events = POLLIN}};
-        bool listen = listening(net, now) && !starved(net);
-        struct timespec pause = {(time_t)(VNET_RETRY_NS / 1000000000), VNET_RETRY_NS % 1000000000};
         net->sleeps++;
-        ppoll(watched, listen ? 2 : 1, work->retry > now ? &pause : NULL, NULL);
-        uint64_t kicks;
-        if (watched[0].revents && pk_read(net->kick, &kicks, sizeof kicks) == sizeof kicks)
-            net->kicks += kicks;
+        wait(net, now, net->work->retry > now ? VNET_RETRY_NS : 0);
     }
     disable_kicks(net);
 }
@@ -121,11 +125,17 @@ static void *work(void *opaque)
     const int files[] = {net->fd, net->kick, net->notice, net->rx_call.fd, net->tx_call.fd,
                          net->rx_call.isr ? pk_isr_vm(net->rx_call.isr) : -1};
     pk_thread_own_files(files, sizeof files / sizeof *files);
+    bool moving = false; /* something did, since the last nap */
     disable_kicks(net);
     while (!stopping(net) && !broken(net)) {
         uint64_t now = vnet_now();
         if (turn(net, now)) {
             pk_spin_busy(spin);
+            moving = true;
+        } else if (net->poll && moving && pk_rivals(&net->work->rivals, now)) {
+            /* A kick for the next frame would cost the guest more than a look a little later us. */
+            wait(net, now, VNET_NAP);
+            moving = false;
         } else if (!net->poll || pk_rivals(&net->work->rivals, now) || pk_spin_over(spin, now)) {
             sleep_on(net, now);
             pk_spin_slept(spin, vnet_now() - now);

@@ -13,6 +13,7 @@ enum {
     VNET_ETHERNET = 14,
     VNET_LOOKED_AT = 16,      /* bytes of a frame that the filters want */
     VNET_HEADER = 12,         /* bytes of the longer header (5.1.6) */
+    VNET_NAP = 50000,         /* ns */
     VNET_RETRY_NS = 100000000, /* how long a TAP that fails is left alone */
 };
 
