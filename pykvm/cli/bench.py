@@ -75,7 +75,7 @@ def _add_net(benches: Any) -> argparse.ArgumentParser:
         "net", help="the same stream over e1000, virtio-net and QEMU's"
     )
     net.add_argument("--rounds", type=values.count, default=5, metavar="N", help="default 5")
-    net.add_argument("--stream", choices=("raw", "tcp", "linux"), help="one stream (default: four)")
+    net.add_argument("--stream", choices=("raw", "tcp", "linux"), help="one stream (default: five)")
     net.add_argument("--dir", choices=("tx", "rx"), help="from the guest or to it (default tx)")
     net.add_argument("--unit", choices=("mtu", "big"), help="what is sent at once (default big)")
     net.add_argument(
