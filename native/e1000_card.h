@@ -145,6 +145,9 @@ static inline bool running(const struct pk_e1000 *card)
     return __atomic_load_n(&card->running, __ATOMIC_ACQUIRE);
 }
 
+/* The nearer of two times, of which 0 is never. */
+static inline uint64_t sooner(uint64_t a, uint64_t b) { return a && (!b || a < b) ? a : b; }
+
 uint64_t pk_now(void);
 /* What the thread does; hungry is asleep and without a descriptor to receive into. */
 enum { E1000_AWAKE, E1000_ASLEEP, E1000_HUNGRY };

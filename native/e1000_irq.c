@@ -213,11 +213,6 @@ void pk_e1000_flush(struct pk_e1000 *card)
     unlock(card);
 }
 
-static uint64_t sooner(uint64_t a, uint64_t b)
-{
-    return a && (!b || a < b) ? a : b;
-}
-
 uint64_t pk_e1000_run_timers(struct pk_e1000 *card, uint64_t now)
 {
     struct pk_e1000_irq *irq = &card->irq;

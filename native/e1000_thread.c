@@ -120,8 +120,6 @@ static uint64_t settle(struct pk_e1000 *card, uint64_t now)
     return nap ? now + NAP : 0;
 }
 
-static uint64_t sooner(uint64_t a, uint64_t b) { return a && (!b || a < b) ? a : b; }
-
 static void sleep_on(struct pk_e1000 *card, uint64_t now)
 {
     uint64_t next = settle(card, now);
