@@ -13,6 +13,7 @@ ring3_call_on:
     pushq   %r14
     pushq   %r15
     pushfq
+    cli                             /* an interrupt before ring 3 would push its frame over (%r12) */
     movl    %edx, %ebx
     leaq    -64(%rsp), %r12         /* what ring 0 does meanwhile stays below our frame */
     andq    $-16, %r12
@@ -29,7 +30,7 @@ ring3_call_on:
     addq    $ring3_stacks, %rbx     /* the end of this processor's */
     pushq   $0x1b                   /* USER_DS */
     pushq   %rbx
-    pushq   16(%rsp)                /* RFLAGS as they are, IF included */
+    pushq   16(%rsp)                /* RFLAGS as they were, IF included */
     pushq   $0x23                   /* USER_CS */
     pushq   $ring3_enter
     iretq

@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Protocol
@@ -57,10 +58,11 @@ def cpu_seconds(guest: Guest) -> float:
 
 
 class _Pipe:
-    """A process's output, read as it comes."""
+    """A process's output, read as it comes; ``wait`` is for its exit status."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, wait: Callable[[], int]) -> None:
         self._fd = fd
+        self._wait = wait
         self.waiting = b""
 
     def more(self, deadline: float) -> bool:
@@ -69,7 +71,7 @@ class _Pipe:
             return False
         data = os.read(self._fd, 1 << 16)
         if not data:
-            raise PykvmError("the guest ended before its time")
+            raise PykvmError(f"the guest ended before its time, with status {self._wait()}")
         self.waiting += data
         return True
 
@@ -91,7 +93,7 @@ class PykvmGuest:
         )  # fmt: skip
         assert self._process.stdout is not None
         self.pid = self._process.pid
-        self._pipe = _Pipe(self._process.stdout.fileno())
+        self._pipe = _Pipe(self._process.stdout.fileno(), self._process.wait)
         self._lines: list[dict[str, Any]] = []
 
     def __enter__(self) -> PykvmGuest:
@@ -165,7 +167,7 @@ class QemuGuest:
             self._monitor.connect()
             self._stack = stack.pop_all()
         self.pid = self._qemu.pid
-        self._pipe = _Pipe(self._qemu.output)
+        self._pipe = _Pipe(self._qemu.output, self._qemu.finish)
         self._at: Snapshot | None = None
 
     def __enter__(self) -> QemuGuest:
