@@ -2,17 +2,16 @@
 
 import os
 import pty
-import select
 import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from pykvm.machine import Config, Machine
+from tests.support.terminal import read
 
 pytestmark = pytest.mark.kvm
 
@@ -65,14 +64,6 @@ def test_the_user_is_told_when_nobody_listens(tmp_path):
         machine.press_power_button()
         machine.run()
     assert said == ["the guest does not listen to its power button; Ctrl-A x quits"]
-
-
-def read(fd, until):
-    text, end = b"", time.monotonic() + 20
-    while until not in text and time.monotonic() < end:
-        if select.select([fd], [], [], 0.1)[0]:
-            text += os.read(fd, 1024)
-    return text
 
 
 def test_ctrl_a_p_presses_it():

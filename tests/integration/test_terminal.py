@@ -2,14 +2,14 @@
 
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
 import termios
-import time
 
 import pytest
+
+from tests.support.terminal import read
 
 pytestmark = pytest.mark.kvm
 
@@ -58,14 +58,6 @@ def start(tmp_path, terminal):
     for process in processes:
         process.kill()
         process.communicate()
-
-
-def read(fd, until, seconds=20):
-    text, end = b"", time.monotonic() + seconds
-    while until not in text and time.monotonic() < end:
-        if select.select([fd], [], [], 0.1)[0]:
-            text += os.read(fd, 1024)
-    return text
 
 
 def is_raw(fd):
