@@ -13,8 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from pykvm.backends.char import open_char_backend
-from pykvm.boot import firmware, image
-from pykvm.boot.plan import Facts, Handover, Mode, Module, Plan, check_placement
+from pykvm.boot.plan import Mode
 from pykvm.devices.fwcfg import SIZE as FW_CFG_SIZE
 from pykvm.errors import DeviceError, HostError
 from pykvm.eventloop import EpollLoop
@@ -23,16 +22,16 @@ from pykvm.interfaces import CharBackend, IrqLine
 from pykvm.kvm.abi import ffi, lib
 from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vm import Vm
-from pykvm.machine import board, cpu, cpuid, fwcfg, probe, probe_syscall
+from pykvm.machine import board, cpu, cpuid, fwcfg, placing, probe, probe_syscall
+from pykvm.machine.cards import plug_cards
 from pykvm.machine.config import Config
 from pykvm.machine.cpumodel import HOST
-from pykvm.machine.firmware import acpi, mptable
 from pykvm.machine.halt import HaltWatch
 from pykvm.machine.irq import Gsi, GsiLine
 from pykvm.machine.kicks import IoeventfdKicks
 from pykvm.machine.messages import IrqfdMessages
 from pykvm.machine.outcome import CRASH_STATUS, TIMEOUT_STATUS, Outcome
-from pykvm.machine.pci import INTX_GSIS, PciBus
+from pykvm.machine.pci import PciBus
 from pykvm.machine.vcpu_thread import VcpuThread
 from pykvm.memory import GuestMemory
 
@@ -92,12 +91,11 @@ class Machine:
         self, stack: ExitStack, serial: CharBackend | None, add: Callable[[Machine], None] | None
     ) -> None:
         config = self.config
-        rom = firmware.read(config.image) if config.firmware else b""
-        self.plan = firmware.plan(rom) if config.firmware else _image_plan(config)
+        self.plan, rom = placing.read(config)
         kvm = stack.enter_context(Kvm())
         _check_cpus(kvm, config.cpus)
         self.memory = stack.enter_context(GuestMemory(config.memory, rom=rom))
-        self.handover = self._place(self.plan)
+        self.handover = placing.place(self.plan, config, self.memory)
         watched = cpu.LSTAR if probe_syscall.may_stay(kvm) else None
         self.vm = stack.enter_context(Vm(kvm, self.memory, watched=watched))
         if kvm.capability("EXIT_ON_EMULATION_FAILURE"):
@@ -122,7 +120,8 @@ class Machine:
         )
         self.vm.set_level_triggered([board.SCI])
         self.board.plug(self.board.pio, board.FW_CFG, FW_CFG_SIZE, fwcfg.device(self))
-        self._plug_cards(stack)
+        self.pci = PciBus(self.board, self.board.bridge, self.publish_map)
+        plug_cards(self, stack)
         if add is not None:
             add(self)
         self.pci.assign()
@@ -134,61 +133,6 @@ class Machine:
         self.terminals.append(backend)
         stack.callback(backend.close)
         return backend
-
-    def _place(self, plan: Plan) -> Handover:
-        """Put the image and what its protocol tells it into memory, after checking it all."""
-        config, memory = self.config, self.memory
-        facts = Facts(
-            memory_low=memory.low_size,
-            memory_high=memory.high_size,
-            cpus=config.cpus,
-            append=config.append,
-            modules=tuple(
-                Module(path, image.read_file(path, "the initrd", config.memory))
-                for path in config.initrds
-            ),
-            rsdp=acpi.RSDP if config.acpi else 0,
-        )
-        handover = plan.handover(facts)
-        segments = [*plan.segments, *handover.segments]
-        if not config.firmware:  # which makes or places its own tables
-            segments += mptable.segments(config.cpus)
-            segments += acpi.segments(config.cpus) if config.acpi else []
-        check_placement(
-            config.image, segments, [(s.base, s.end) for s in memory.slots if s.writable]
-        )
-        for segment in segments:
-            memory.write(segment.address, segment.data)
-        return handover
-
-    def _plug_cards(self, stack: ExitStack) -> None:
-        """The PCI bus, and a card for each option that asks for one."""
-        self.pci = PciBus(self.board, self.board.bridge, self.publish_map)
-        config = self.config
-        if config.testdev:
-            from pykvm.machine.testdevs import plug_testdevs
-
-            plug_testdevs(self)
-        if not (config.nics or config.disks or config.console or config.rng):
-            return
-        self.vm.set_level_triggered(INTX_GSIS)
-        if config.nics:
-            from pykvm.machine.nics import plug_nics
-
-            plug_nics(self, stack)
-        if config.disks:
-            from pykvm.machine.disks import plug_disks
-
-            plug_disks(self, stack)
-        if config.console is not None:
-            from pykvm.machine.console import plug_console
-
-            plug_console(self, stack, config.console)
-        if config.rng:
-            from pykvm.devices.virtio.rng import Rng
-            from pykvm.machine.virtio import plug
-
-            plug(self, stack, "virtio-rng", Rng())
 
     def publish_map(self) -> None:
         """Give the C side its copy of the map."""
@@ -366,17 +310,6 @@ class Machine:
 
     def _bug(self, error: BaseException) -> None:
         self.stop(Outcome("a bug in pykvm", status=1, error=error))
-
-
-def _image_plan(config: Config) -> Plan:
-    return image.plan(
-        config.image,
-        memory=config.memory,
-        mode=config.mode,
-        load_address=config.load_address,
-        entry=config.entry,
-        kaslr=config.kaslr,
-    )
 
 
 def _check_cpus(kvm: Kvm, cpus: int) -> None:
