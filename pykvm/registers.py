@@ -16,8 +16,9 @@ port is selected by an index port (the CMOS clock) uses the index as the bank.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
+from functools import cached_property
 
 from pykvm.record import Record
 
@@ -151,40 +152,44 @@ class Register(Record):
 class RegisterMap:
     """All registers of a device, found by offset, direction and bank.
 
-    Raises ValueError when two registers could answer the same access.
+    ``registers``, or what makes them, is asked at the first use of the table: a device that nobody
+    watches may never need it. Raises ValueError then, when two registers could answer the same
+    access.
     """
 
-    def __init__(self, name: str, registers: Iterable[Register]) -> None:
+    def __init__(
+        self, name: str, registers: Sequence[Register] | Callable[[], Iterable[Register]]
+    ) -> None:
         self.name = name
-        self._all = tuple(registers)
-        self._by_name = {r.name: r for r in self._all}
-        if len(self._by_name) != len(self._all):
-            raise ValueError(f"{name}: two registers have one name")
-        # Arrays may be long (packet memory, tables of vectors), so they are not spelled out.
-        self._arrays = tuple(r for r in self._all if r.count > 1)
-        self._singles = {
+        self._given = registers
+
+    @cached_property
+    def _by_name(self) -> dict[str, Register]:
+        registers = tuple(self._given() if callable(self._given) else self._given)
+        by_name = {r.name: r for r in registers}
+        if len(by_name) != len(registers):
+            raise ValueError(f"{self.name}: two registers have one name")
+        _check(self.name, registers)
+        return by_name
+
+    @cached_property
+    def _singles(self) -> dict[tuple[int, bool, int], Register]:
+        return {
             (register.offset + n, write, register.bank): register
-            for register in self._all
+            for register in self
             if register.count == 1
             for n in range(register.size)
             for write in (False, True)
             if _answers(register, write)
         }
-        self._check()
 
-    def _check(self) -> None:
-        live: dict[int, list[Register]] = {}  # by bank: a clock has 128 of them at one offset
-        for register in sorted(self._all, key=lambda r: r.offset):
-            mine = (register.bank, ANY_BANK)
-            for bank in live if register.bank == ANY_BANK else [b for b in mine if b in live]:
-                live[bank] = [other for other in live[bank] if other.end > register.offset]
-                for other in live[bank]:
-                    if _share_an_access(register, other) and _share_a_byte(register, other):
-                        raise ValueError(f"{self.name}: {register.name} overlaps {other.name}")
-            live.setdefault(register.bank, []).append(register)
+    @cached_property
+    def _arrays(self) -> tuple[Register, ...]:
+        # They may be long (packet memory, tables of vectors), so they are not spelled out.
+        return tuple(r for r in self if r.count > 1)
 
     def __iter__(self) -> Iterator[Register]:
-        return iter(self._all)
+        return iter(self._by_name.values())
 
     def __getitem__(self, name: str) -> Register:
         return self._by_name[name]
@@ -200,6 +205,18 @@ class RegisterMap:
             if here and _answers(register, write):
                 return register
         return None
+
+
+def _check(name: str, registers: Iterable[Register]) -> None:
+    live: dict[int, list[Register]] = {}  # by bank: a clock has 128 of them at one offset
+    for register in sorted(registers, key=lambda r: r.offset):
+        mine = (register.bank, ANY_BANK)
+        for bank in live if register.bank == ANY_BANK else [b for b in mine if b in live]:
+            live[bank] = [other for other in live[bank] if other.end > register.offset]
+            for other in live[bank]:
+                if _share_an_access(register, other) and _share_a_byte(register, other):
+                    raise ValueError(f"{name}: {register.name} overlaps {other.name}")
+        live.setdefault(register.bank, []).append(register)
 
 
 def _answers(register: Register, write: bool) -> bool:

@@ -8,51 +8,23 @@ is, and its end is just the end of the input.
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import os
-import termios
 import threading
-import tty
 from collections.abc import Callable, Mapping
 
 from pykvm.backends.patient import PatientWriter
-from pykvm.hints import Any
+from pykvm.hints import TYPE_CHECKING
 from pykvm.interfaces import CharReceiver, EventLoop
+
+if TYPE_CHECKING:
+    from pykvm.backends.raw_terminal import RawTerminal
 
 _ESCAPE = 0x01
 _CTRL_C = 0x03
-_DISABLED = b"\0"  # _POSIX_VDISABLE
 _HELP = (
     "Ctrl-A x quits, Ctrl-A p presses the power button, Ctrl-A n pulls or plugs the network "
     "cables, Ctrl-A c sends Ctrl-C, Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A h shows this"
 )
-
-
-class RawTerminal:
-    """Puts a terminal into raw mode; ``restore`` puts it back, at exit at the latest."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._before: list[Any] | None = termios.tcgetattr(fd)
-        tty.setraw(fd, termios.TCSANOW)
-        # Output stays cooked, so that pykvm's own lines and a guest's bare \n look right.
-        mode = termios.tcgetattr(fd)
-        mode[1] = self._before[1] if self._before else mode[1]
-        # Ctrl-C still ends pykvm, as it ends anything else; Ctrl-Z and Ctrl-\\ are the guest's.
-        mode[3] |= termios.ISIG
-        for key in (termios.VQUIT, termios.VSUSP):
-            mode[6][key] = _DISABLED
-        termios.tcsetattr(fd, termios.TCSANOW, mode)
-        atexit.register(self.restore)
-
-    def restore(self) -> None:
-        """Idempotent."""
-        if self._before is not None:
-            with contextlib.suppress(termios.error):  # the terminal itself may be gone
-                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
-            self._before = None
-            atexit.unregister(self.restore)
 
 
 class StdioBackend:
@@ -76,7 +48,7 @@ class StdioBackend:
         self._closing = threading.Lock()
         self._closed = False
         self._writer = PatientWriter(out)
-        self._terminal = RawTerminal(self._in) if _is_terminal(self._in) else None
+        self._terminal = _terminal(self._in)
 
     def connect(self, receiver: CharReceiver) -> None:
         self._receiver = receiver
@@ -165,8 +137,13 @@ class StdioBackend:
             self._terminal.restore()
 
 
-def _is_terminal(fd: int) -> bool:
+def _terminal(fd: int) -> RawTerminal | None:
+    """``fd`` in raw mode, if it is a terminal."""
     try:
-        return os.isatty(fd)
+        if not os.isatty(fd):
+            return None
     except OSError:
-        return False
+        return None
+    from pykvm.backends.raw_terminal import RawTerminal
+
+    return RawTerminal(fd)

@@ -25,6 +25,8 @@ from pykvm.boot import image
 
 PEERS = ("microvm", "pc")
 MEMORY_MIB = 128
+QUICK_MS = 1000
+"""A start that takes longer does not notice what ran before it."""
 SMALL = "small guest"
 LINUX_BANNER, SMALL_BANNER = b"Linux version", b"first byte\n"
 
@@ -112,7 +114,7 @@ def measure(
                 for who in ("pykvm", *peers):
                     if who in boots.missing:
                         continue
-                    measured = milliseconds(_command(who, path, append), banner, within)
+                    measured = _start(_command(who, path, append), banner, within)
                     if n or isinstance(measured, str):
                         boots.add(who, measured)
     for _ in range(rounds if stock else 0):
@@ -120,6 +122,16 @@ def measure(
         results.unpacked_ms.append(first)
         results.cached_ms.append(again)
     return results
+
+
+def _start(command: list[str], banner: bytes, within: float) -> float | str:
+    """One figure, or why there is none."""
+    measured = milliseconds(command, banner, within)
+    # Memory and caches are as warm as what ran before has left them, and cold after a long guest.
+    # So what is quick starts twice, and the second counts.
+    if isinstance(measured, float) and measured < QUICK_MS:
+        measured = milliseconds(command, banner, within)
+    return measured
 
 
 def _command(who: str, path: str, append: str) -> list[str]:

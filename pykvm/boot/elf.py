@@ -11,7 +11,7 @@ In this order (``--mode`` overrides it):
 
 from __future__ import annotations
 
-from pykvm.boot import elf_file, linux, lowmem, multiboot, pvh
+from pykvm.boot import elf_file, lowmem, multiboot, pvh
 from pykvm.boot.elf_file import Elf
 from pykvm.boot.plan import Mode, Plan, Protocol, Start
 from pykvm.errors import ImageError
@@ -39,6 +39,8 @@ def plan(name: str, data: bytes | memoryview, mode: Start | None, entry: int | N
     if mode is Protocol.MULTIBOOT:
         return multiboot.plan(name, data, elf, entry)
     if mode is Protocol.LINUX:
+        from pykvm.boot import linux
+
         return linux.plan_vmlinux(name, elf, entry)
     if mode is Protocol.PVH:
         return pvh.plan(name, elf, entry)

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pykvm.boot import bzimage, elf, elf_file, flat, linux, multiboot
+from pykvm.boot import bzimage, elf_file, multiboot
 from pykvm.boot.plan import Mode, Plan, Protocol, Start
 from pykvm.errors import ImageError
 from pykvm.hints import BinaryIO
@@ -70,6 +70,8 @@ def plan(
     if made is None:
         if kaslr:
             raise ImageError(f"{path}: --kaslr is for a Linux bzImage")
+        from pykvm.boot import flat
+
         return flat.plan(path, data, _flat_mode(path, mode), load_address, entry)
     if load_address is not None:
         raise ImageError(f"{path}: {made.kind} images say themselves where to go; drop --load-addr")
@@ -80,9 +82,14 @@ def _foreign(
     path: str, data: memoryview, memory: int, mode: Start | None, entry: int | None, kaslr: bool
 ) -> Plan | None:
     """The plan for an image with a format, None for a flat one."""
+    # What reads a format is loaded for an image of that format alone.
     if data[:4] == elf_file.MAGIC and not kaslr:
+        from pykvm.boot import elf
+
         return elf.plan(path, data, mode, entry)
     if mode is Protocol.LINUX or (mode is None and bzimage.is_bzimage(data)):
+        from pykvm.boot import linux
+
         limit = min(memory, MOST_UNPACKED)
         return linux.plan_bzimage(path, data, entry, kaslr=kaslr, limit=limit)
     if mode is Protocol.MULTIBOOT or (mode is None and multiboot.find(data) is not None):

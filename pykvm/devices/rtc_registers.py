@@ -5,6 +5,8 @@ The index port selects what the data port is, so the index is the bank of DATA.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pykvm.registers import Access, Field, Register, RegisterMap
 
 INDEX, DATA = 0, 1
@@ -37,27 +39,18 @@ C = Register(
 )  # fmt: skip
 D = Register("REG_D", DATA, access=Access.RO, bank=REG_D, reset=0x80, fields=(Field("VRT", 7),))
 
-_TIME = [
-    "SECONDS",
-    "SECONDS_ALARM",
-    "MINUTES",
-    "MINUTES_ALARM",
-    "HOURS",
-    "HOURS_ALARM",
-    "WEEKDAY",
-    "DAY",
-    "MONTH",
-    "YEAR",
-]
-REGISTERS = RegisterMap(
-    "MC146818A",
-    [
-        Register("INDEX", INDEX, fields=(Field("CELL", 0, 7), Field("NMI_OFF", 7))),
-        *(Register(name, DATA, bank=cell) for cell, name in enumerate(_TIME)),
-        A,
-        B,
-        C,
-        D,
-        *(Register(f"CMOS_{cell:02X}", DATA, bank=cell) for cell in range(0x0E, 0x80)),
-    ],
+_TIME = (
+    "SECONDS SECONDS_ALARM MINUTES MINUTES_ALARM HOURS HOURS_ALARM WEEKDAY DAY MONTH YEAR".split()
 )
+
+
+def _registers() -> Iterator[Register]:
+    yield Register("INDEX", INDEX, fields=(Field("CELL", 0, 7), Field("NMI_OFF", 7)))
+    for cell, name in enumerate(_TIME):
+        yield Register(name, DATA, bank=cell)
+    yield from (A, B, C, D)
+    for cell in range(0x0E, 0x80):
+        yield Register(f"CMOS_{cell:02X}", DATA, bank=cell)
+
+
+REGISTERS = RegisterMap("MC146818A", _registers)

@@ -22,10 +22,10 @@ from pykvm.interfaces import CharBackend, IrqLine
 from pykvm.kvm.abi import ffi, lib
 from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vm import Vm
-from pykvm.machine import board, cpu, cpuid, fwcfg, placing, probe, probe_syscall
+from pykvm.machine import board, cpu, cpuid, fwcfg, placing, probe_syscall
 from pykvm.machine.cards import plug_cards
 from pykvm.machine.config import Config
-from pykvm.machine.cpumodel import HOST
+from pykvm.machine.cpumodel import HOST, CpuModel
 from pykvm.machine.halt import HaltWatch
 from pykvm.machine.irq import Gsi, GsiLine
 from pykvm.machine.kicks import IoeventfdKicks
@@ -147,13 +147,7 @@ class Machine:
     def _start_cpus(self, kvm: Kvm) -> None:
         install_kick()
         supported = kvm.supported_cpuid()
-        model = self.config.cpu
-        if model != HOST and not probe.shows_features(kvm):
-            self.say(
-                "--cpu: this host's KVM shows guests its own features, whatever is asked of it"
-            )
-        if self.config.cpus > 1 and not probe.takes_hypercalls(kvm):
-            model = model.without_hypercalls()  # an IPI by hypercall would never end
+        model = self._model(kvm)
         observer = None
         if self.tracer is not None and self.tracer.enabled:
             from pykvm.machine.observe import Observer
@@ -170,6 +164,21 @@ class Machine:
             else:
                 cpu.wait_for_sipi(vcpu)
             self.threads.append(VcpuThread(self, vcpu, observer))
+
+    def _model(self, kvm: Kvm) -> CpuModel:
+        """What CPUID shall show, as far as this KVM goes along."""
+        model, cpus = self.config.cpu, self.config.cpus
+        if model == HOST and cpus == 1:
+            return model
+        from pykvm.machine import probe
+
+        if model != HOST and not probe.shows_features(kvm):
+            self.say(
+                "--cpu: this host's KVM shows guests its own features, whatever is asked of it"
+            )
+        if cpus > 1 and not probe.takes_hypercalls(kvm):
+            return model.without_hypercalls()  # an IPI by hypercall would never end
+        return model
 
     # -- life ---------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from pykvm.errors import DeviceError
 from pykvm.hints import TYPE_CHECKING, Any
 from pykvm.kvm.abi import exit_names, ffi, lib
 from pykvm.kvm.vcpu import Vcpu
-from pykvm.machine import probe, probe_syscall
+from pykvm.machine import probe_syscall
 from pykvm.machine.cpu import LSTAR
 from pykvm.machine.outcome import Outcome
 
@@ -257,6 +257,7 @@ class VcpuThread:
         """An instruction that KVM could not emulate is finished here; the rest are crashes."""
         if self.vcpu.run_state.internal.suberror == lib.KVM_INTERNAL_ERROR_EMULATION:
             if self._finisher is None:
+                from pykvm.machine import probe
                 from pykvm.machine.finish.finisher import Finisher
 
                 machine = self.machine

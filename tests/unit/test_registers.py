@@ -1,9 +1,13 @@
 """Register tables: what is where, and that no access has two answers."""
 
+import importlib
+import pkgutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pykvm import devices
 from pykvm.registers import ANY_BANK, Access, Field, Register, RegisterMap, fields
 
 REGISTERS = st.builds(
@@ -43,7 +47,7 @@ def test_an_access_reaches_the_register_it_belongs_to_and_never_two(registers):
             owners[access] = register
     if clash:
         with pytest.raises(ValueError, match="overlaps"):
-            RegisterMap("random", registers)
+            list(RegisterMap("random", registers))
         return
     table = RegisterMap("random", registers)
     for offset in range(-2, 130):
@@ -67,9 +71,23 @@ def test_a_long_array_is_not_spelled_out():
         (lambda: Register("R", 0, 1, fields=(Field("A", 7, 2),)), "does not fit"),
         (lambda: Register("R", 0, 1, reset=0x100), "too wide"),
         (lambda: Register("R", 0, 4, count=2, stride=2), "stride"),
-        (lambda: RegisterMap("M", [Register("R", 0), Register("R", 1)]), "one name"),
+        (lambda: list(RegisterMap("M", [Register("R", 0), Register("R", 1)])), "one name"),
     ],
 )
 def test_a_table_that_makes_no_sense_is_refused(made, says):
     with pytest.raises(ValueError, match=says):
         made()
+
+
+def maps():
+    """Every table of every device, by where it is."""
+    for module in pkgutil.walk_packages(devices.__path__, "pykvm.devices."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            for table in (value, getattr(value, "registers", None)):
+                if isinstance(table, RegisterMap):
+                    yield pytest.param(table, id=f"{module.name}.{name}")
+
+
+@pytest.mark.parametrize("table", list(maps()))
+def test_every_table_makes_sense(table):
+    assert [table[register.name] for register in table] == list(table)

@@ -52,6 +52,17 @@ def test_a_command_is_timed_and_gone_afterwards(tmp_path):
     assert not mark.exists()
 
 
+@pytest.mark.parametrize(("times", "counts"), [((40.0, 30.0), 30.0), ((1500.0, 30.0), 1500.0)])
+def test_what_is_quick_is_measured_right_after_a_start_of_its_own(monkeypatch, times, counts):
+    left = list(times)
+    monkeypatch.setattr(boot, "milliseconds", lambda *_: left.pop(0))
+    results = boot.measure(0, with_qemu=False)
+    assert not results.boots[0].times
+    left = [*times, *times]
+    results = boot.measure(1, with_qemu=False)
+    assert results.boots[0].times == {"pykvm": [counts]}
+
+
 def test_a_guest_that_says_nothing_in_time_says_so():
     code = "import time; print('BIOS', flush=True); time.sleep(60)"
     assert milliseconds(python(code), BANNER, 0.2) == "no byte of the guest within 0.2 s"
