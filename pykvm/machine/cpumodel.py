@@ -107,11 +107,11 @@ class CpuModel(Record):
     def apply(self, supported: list[CpuidEntry]) -> list[CpuidEntry]:
         """The leaves that KVM supports, cut to the model. Raises HostError for an added feature
         that is not among them."""
+        if self == HOST:
+            return supported
         offered = _offered(supported)
         if missing := sorted(self.added - offered):
             raise HostError(f"--cpu: this host's KVM has no {missing[0]} to show")
-        if self == HOST:
-            return supported
         hidden = _with_dependants(self.removed)
         if self.name == "base":
             hidden |= offered - _BASE - self.added
