@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from pykvm.kvm.abi import lib
 from pykvm.kvm.system import CpuidEntry
-from pykvm.machine.cpumodel import FEATURES, CpuModel
+from pykvm.machine.cpumodel import CpuModel
 
 _CACHES = (4, 0x8000_001D)  # Intel's and AMD's, of the same form
 _TOPOLOGY, _TOPOLOGY_V2 = 0xB, 0x1F
 _SMT, _CORE = 1, 2
-_HYPERVISOR = FEATURES["hypervisor"][1]
-_HT = FEATURES["ht"][1]
-_CMP_LEGACY = FEATURES["cmp_legacy"][1]
+_HYPERVISOR = 1 << 31  # leaf 1, ECX
+_HT = 1 << 28  # leaf 1, EDX
+_CMP_LEGACY = 1 << 1  # leaf 0x80000001, ECX
 _AMD = 0x6874_7541  # "Auth" of AuthenticAMD, in EBX of leaf 0
 
 

@@ -11,7 +11,6 @@ from pykvm.devices import fwcfg as f
 from pykvm.errors import ImageError, UsageError
 from pykvm.hints import TYPE_CHECKING
 from pykvm.machine.board import COM1
-from pykvm.machine.firmware import table_loader
 from pykvm.record import Record
 
 if TYPE_CHECKING:
@@ -77,6 +76,8 @@ def device(machine: Machine) -> f.FwCfg:
     if config.firmware:  # there is no screen
         files[SERCON] = struct.pack("<H", COM1)
     if config.firmware and config.acpi:
+        from pykvm.machine.firmware import table_loader
+
         files |= table_loader.files(config.cpus)
     files |= {item.name: item.data() for item in config.fw_cfg}
     return f.FwCfg(memory, items, files)

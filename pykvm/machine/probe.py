@@ -15,7 +15,7 @@ from pykvm.kvm.abi import lib
 from pykvm.kvm.system import CpuidEntry, Kvm, install_kick
 from pykvm.kvm.vcpu import Vcpu
 from pykvm.kvm.vm import Vm
-from pykvm.machine.cpumodel import FEATURES
+from pykvm.machine.cpufeatures import FEATURES
 from pykvm.memory import GuestMemory
 
 _CODE = 0x1000

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from pykvm.errors import HostError, UsageError
 from pykvm.kvm.system import CpuidEntry
+from pykvm.machine.cpufeatures import FEATURES
 from pykvm.machine.cpuid import shown
-from pykvm.machine.cpumodel import FEATURES, CpuModel
+from pykvm.machine.cpumodel import CpuModel
 
 INTEL, AMD = (0x756E6547, 0x6C65746E, 0x49656E69), (0x68747541, 0x444D4163, 0x69746E65)
 ALL = 0xFFFF_FFFF
