@@ -52,15 +52,19 @@ def test_a_command_is_timed_and_gone_afterwards(tmp_path):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize(("times", "counts"), [((40.0, 30.0), 30.0), ((1500.0, 30.0), 1500.0)])
-def test_what_is_quick_is_measured_right_after_a_start_of_its_own(monkeypatch, times, counts):
-    left = list(times)
-    monkeypatch.setattr(boot, "milliseconds", lambda *_: left.pop(0))
-    results = boot.measure(0, with_qemu=False)
-    assert not results.boots[0].times
-    left = [*times, *times]
-    results = boot.measure(1, with_qemu=False)
-    assert results.boots[0].times == {"pykvm": [counts]}
+def test_the_near_ones_go_first_in_turn_and_first_starts_do_not_count(monkeypatch):
+    started = []
+
+    def start(command, banner, within):
+        started.append(next((who for who in ("microvm", "pc") if who in command), "pykvm"))
+        return float(len(started))
+
+    monkeypatch.setattr(boot, "milliseconds", start)
+    monkeypatch.setattr(boot.qemu, "path", lambda: "qemu")
+    monkeypatch.setattr(boot.qemu, "version", lambda: "7.2")
+    results = boot.measure(2)
+    assert started == ["pykvm", "microvm", "microvm", "pykvm", "pykvm", "microvm", *["pc"] * 3]
+    assert results.boots[0].times == {"microvm": [3, 6], "pykvm": [4, 5], "pc": [8, 9]}
 
 
 def test_a_guest_that_says_nothing_in_time_says_so():
