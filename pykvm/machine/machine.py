@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from pykvm.backends.char import open_char_backend
-from pykvm.boot.plan import Mode
+from pykvm.boot.plan import Handover, Mode
 from pykvm.devices.fwcfg import SIZE as FW_CFG_SIZE
 from pykvm.errors import DeviceError, HostError
 from pykvm.eventloop import EpollLoop
@@ -91,11 +91,13 @@ class Machine:
         self, stack: ExitStack, serial: CharBackend | None, add: Callable[[Machine], None] | None
     ) -> None:
         config = self.config
-        self.plan, rom = placing.read(config)
+        # The plan stays in here: it has the image mapped.
+        plan, rom = placing.read(config)
+        self.mode = plan.mode
         kvm = stack.enter_context(Kvm())
         _check_cpus(kvm, config.cpus)
         self.memory = stack.enter_context(GuestMemory(config.memory, rom=rom))
-        self.handover = placing.place(self.plan, config, self.memory)
+        handover = placing.place(plan, config, self.memory)
         watched = cpu.LSTAR if probe_syscall.may_stay(kvm) else None
         self.vm = stack.enter_context(Vm(kvm, self.memory, watched=watched))
         if kvm.capability("EXIT_ON_EMULATION_FAILURE"):
@@ -126,7 +128,7 @@ class Machine:
             add(self)
         self.pci.assign()
         self.publish_map()
-        self._start_cpus(kvm)
+        self._start_cpus(kvm, plan.entry, handover)
 
     def _open_debugcon(self, stack: ExitStack) -> CharBackend:
         backend = self.open_terminal("--debugcon", self.config.debugcon)
@@ -144,7 +146,7 @@ class Machine:
                 ranges.append(row)
             self.vm.set_native_ranges(space, ranges)
 
-    def _start_cpus(self, kvm: Kvm) -> None:
+    def _start_cpus(self, kvm: Kvm, entry: int, handover: Handover) -> None:
         install_kick()
         supported = kvm.supported_cpuid()
         model = self._model(kvm)
@@ -160,7 +162,7 @@ class Machine:
             if number == 0 and self.config.firmware:
                 pass  # KVM makes a vCPU as a reset does
             elif number == 0:
-                cpu.start(vcpu, self.plan.mode, self.plan.entry, self.handover)
+                cpu.start(vcpu, self.mode, entry, handover)
             else:
                 cpu.wait_for_sipi(vcpu)
             self.threads.append(VcpuThread(self, vcpu, observer))

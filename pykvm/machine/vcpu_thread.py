@@ -138,7 +138,7 @@ class VcpuThread:
         if state != int(lib.KVM_MP_STATE_HALTED) or regs.rflags & _RFLAGS_IF:
             return False
         vector = regs.rip - 1 - lowmem.REAL_STUBS  # RIP is past the hlt
-        if self.machine.plan.mode is Mode.REAL and 0 <= vector < lowmem.REAL_VECTORS:
+        if self.machine.mode is Mode.REAL and 0 <= vector < lowmem.REAL_VECTORS:
             from pykvm.machine.crash import unhandled_real_exception
 
             self.machine.stop(unhandled_real_exception(self, vector))
