@@ -1,10 +1,23 @@
-/* The inside of an 82540EM, for the files that make it up. */
+/* The inside of an 82540EM, for the files that make it up.
+ *
+ * They call each other in one direction:
+ *
+ *     e1000.c          life, and the registers that C answers
+ *     e1000_worker.c   the thread's turns, the vCPU's
+ *     e1000_doorbells.c  which doorbells exit
+ *     e1000_tx.c       the transmit ring
+ *     e1000_segment.c, e1000_send.c   a frame: cut, checked, tagged
+ *     e1000_wire.c     where it goes: the TAP, or back
+ *     e1000_rx.c       the receive ring
+ *     e1000_causes.c   causes, timers, the line
+ *     e1000_card.c     counters, complaints
+ */
 #ifndef PYKVM_E1000_CARD_H
 #define PYKVM_E1000_CARD_H
 
 #include "coalesce.h"
 #include "e1000.h"
-#include "spin.h"
+#include "worker.h"
 
 #include <pthread.h>
 #include <stddef.h>
@@ -53,6 +66,7 @@ struct pk_e1000_timer {
     uint32_t cause;
 };
 
+/* Causes, mask, timers and the line; all under `lock`, but for what is atomic. */
 struct pk_e1000_irq {
     pthread_mutex_t lock;
     struct pk_line *line;
@@ -69,36 +83,39 @@ struct pk_e1000_irq {
     struct pk_e1000_timer rx, tx;
 };
 
+/* Doorbells that KVM collects, without an exit for each (e1000_doorbells.c). */
+struct pk_e1000_bells {
+    struct pk_doorbells *doorbells; /* where; or NULL */
+    uint64_t window;     /* the registers' guest-physical address, 0: nowhere */
+    uint32_t collecting; /* which; atomic, changed under the worker's lock */
+    uint32_t burst;      /* writes to TDT since the thread last slept; atomic */
+    uint32_t naps;       /* in a row that ended without a descriptor; the thread's */
+};
+
 struct pk_e1000 {
-    uint32_t *cells;
+    /* These never change. */
+    uint32_t *cells;       /* the registers; each is read and written whole, by anybody */
     const struct pk_memory *memory;
     int fd;
     uint32_t offloads;
+    int notice;            /* an eventfd */
+    uint8_t *segment;      /* room for a frame made in software */
+    uint8_t *incoming;     /* and for one from the wire: its virtio-net header, itself, an FCS */
+
+    struct pk_worker worker;
+
+    /* These are under the worker's lock. */
     uint32_t flags;
     uint32_t errors;
-    pthread_mutex_t gate, lock;
-    struct pk_e1000_irq irq;
     struct pk_e1000_context context;
     struct pk_e1000_unfinished unfinished;
     struct pk_train *train; /* frames that wait for more of their flow; or NULL */
     uint32_t held;         /* the first descriptor of the frames that wait */
-    uint8_t *segment;      /* a frame made in software */
-    uint8_t *incoming;     /* a frame from the wire: its virtio-net header, itself, room for an FCS */
+    uint64_t retry;        /* the thread's: the file failed, do not read it before that time; 0: it did not */
 
-    pthread_t thread;
-    bool inline_tx;
-    uint32_t running, stop, kicked; /* atomic */
-    uint32_t sleeping;     /* E1000_AWAKE and so on; atomic */
-    bool more;             /* the last turn left descriptors behind */
-    uint64_t retry;        /* the descriptor failed: do not read it before that time */
-    int wake, notice;      /* eventfds */
-    struct pk_doorbells *doorbells; /* where writes to TDT and RDT may be collected; or NULL */
-    uint64_t window;       /* the registers' guest-physical address, 0: nowhere */
-    uint32_t collecting;   /* doorbells that KVM collects; atomic */
-    uint32_t naps;         /* in a row that ended without a descriptor */
-    uint32_t burst;        /* writes to TDT since the last pause; atomic */
-    uint64_t usual_burst;  /* between two pauses, smoothed */
-    struct pk_spin spin;
+    struct pk_e1000_bells bells;
+    uint32_t hungry;       /* the thread sleeps until there are receive descriptors; atomic */
+    struct pk_e1000_irq irq;
 };
 
 static inline uint32_t cell(const struct pk_e1000 *card, uint32_t offset)
@@ -140,43 +157,53 @@ static inline bool looped(const struct pk_e1000 *card)
     return (cell(card, E_RCTL) >> 6 & 3) == 1 || card->flags & PK_E1000_PHY_LOOP;
 }
 
-static inline bool running(const struct pk_e1000 *card)
+/* Descriptors that the card may fill; 0 for registers that make no ring. */
+static inline uint32_t receive_room(const struct pk_e1000 *card)
 {
-    return __atomic_load_n(&card->running, __ATOMIC_ACQUIRE);
+    uint32_t count = cell(card, E_RDLEN) / DESCRIPTOR;
+    uint32_t head = cell(card, E_RDH), tail = cell(card, E_RDT);
+    return head >= count || tail >= count ? 0 : (tail + count - head) % count;
 }
 
 /* The nearer of two times, of which 0 is never. */
 static inline uint64_t sooner(uint64_t a, uint64_t b) { return a && (!b || a < b) ? a : b; }
 
-uint64_t pk_now(void);
-/* What the thread does; hungry is asleep and without a descriptor to receive into. */
-enum { E1000_AWAKE, E1000_ASLEEP, E1000_HUNGRY };
-/* The thread, if it sleeps; whoever has work for it has said so before. */
-void pk_e1000_wake(struct pk_e1000 *card);
 void pk_e1000_complain(struct pk_e1000 *card, uint32_t error);
 
-/* Causes that a delay timer holds back for `delay` (RDTR, TIDV), at most `bound` (RADV, TADV). */
+/* -- e1000_tx.c: the walk of the transmit ring, for about the work of `most` frames; true when it stopped
+ * for that reason */
+bool pk_e1000_transmit(struct pk_e1000 *card, uint32_t most);
+void pk_e1000_forget_frame(struct pk_e1000 *card);
+
+/* -- e1000_rx.c: store the frame that stands in `incoming`; returns what it causes */
+uint32_t pk_e1000_store(struct pk_e1000 *card, uint32_t length);
+/* Raise what storing caused. */
+void pk_e1000_announce(struct pk_e1000 *card, uint32_t causes);
+/* Take at most `most` frames from the file; returns how many. */
+uint32_t pk_e1000_take(struct pk_e1000 *card, uint32_t most);
+
+/* -- e1000_causes.c: causes that a delay timer holds back for `delay` (RDTR, TIDV), at most `bound` (RADV,
+ * TADV) */
 void pk_e1000_delay(struct pk_e1000 *card, struct pk_e1000_timer *timer, uint32_t delay,
                     uint32_t bound);
 void pk_e1000_update(struct pk_e1000 *card);        /* INTX_DIS may have changed */
-uint64_t pk_e1000_answer_time(const struct pk_e1000 *card); /* ns from an interrupt to the guest's look at it */
 void pk_e1000_adapt(struct pk_e1000 *card, bool adaptive); /* whether the line spares a slow guest */
 void pk_e1000_forget_causes(struct pk_e1000 *card);
 /* Do what is due; returns the time of the next thing to do, or 0. */
 uint64_t pk_e1000_run_timers(struct pk_e1000 *card, uint64_t now);
 
-/* Walk the transmit ring for about the work of `most` frames; true when it stopped for that reason. */
-bool pk_e1000_transmit(struct pk_e1000 *card, uint32_t most);
-void pk_e1000_forget_frame(struct pk_e1000 *card);
+/* -- e1000_doorbells.c: collect TDT, now that it comes often; RDT, since nobody waits for it */
+void pk_e1000_collect_work(struct pk_e1000 *card);
+void pk_e1000_collect_supply(struct pk_e1000 *card);
+void pk_e1000_collect_nothing(struct pk_e1000 *card);
+/* Hand over what was collected. */
+void pk_e1000_drain(struct pk_e1000 *card);
+/* The thread is about to sleep: what must wake it is an exit from now on. When the nap is over in which it
+ * looks by itself instead, or 0. */
+uint64_t pk_e1000_settle_doorbells(struct pk_e1000 *card, uint64_t now);
 
-/* Descriptors that the card may fill; 0 for registers that make no ring. */
-uint32_t pk_e1000_room(const struct pk_e1000 *card);
-/* Store the frame that stands in `incoming`; returns what it causes. */
-uint32_t pk_e1000_store(struct pk_e1000 *card, uint32_t length);
-/* Raise what storing caused. */
-void pk_e1000_announce(struct pk_e1000 *card, uint32_t causes);
-/* Take at most `most` frames from the descriptor; returns how many. */
-uint32_t pk_e1000_take(struct pk_e1000 *card, uint32_t most);
+/* -- e1000_worker.c */
+extern const struct pk_work pk_e1000_work;
 
 static inline uint8_t *incoming_frame(struct pk_e1000 *card) { return card->incoming + 10; }
 

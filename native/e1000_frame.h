@@ -41,6 +41,12 @@ uint8_t *pk_e1000_flatten(struct pk_e1000 *card, struct pk_e1000_frame *frame);
 /* `number` frames of `length` bytes, which begin with `frame`, went out. */
 void pk_e1000_count_sent(struct pk_e1000 *card, const uint8_t *frame, uint32_t length,
                          uint32_t number);
+/* Send pieces[1..count] as a frame; pieces[0] is left for the header, and one more for the padding. */
+void pk_e1000_send(struct pk_e1000 *card, struct virtio_net_hdr *header, struct iovec *pieces,
+                   uint32_t count, uint32_t length);
+/* Let the frame wait for more of its flow, if it is one to merge. */
+bool pk_e1000_coalesce(struct pk_e1000 *card, const struct virtio_net_hdr *header,
+                       const struct pk_e1000_frame *frame);
 /* Write a frame behind its header to the TAP. */
 void pk_e1000_put(struct pk_e1000 *card, const struct iovec *pieces, uint32_t count);
 /* Send the frames that wait for more of their flow. */

@@ -1,3 +1,4 @@
+/* The receive ring (manual, 3.2). The worker's lock is held. */
 #include "e1000_card.h"
 #include "host.h"
 #include "inet.h"
@@ -19,13 +20,6 @@ static uint32_t buffer_size(uint32_t rctl)
 {
     uint32_t size = 2048u >> (rctl >> 16 & 3);
     return rctl & RCTL_BSEX && size != 2048 ? size * 16 : size;
-}
-
-uint32_t pk_e1000_room(const struct pk_e1000 *card)
-{
-    uint32_t count = cell(card, E_RDLEN) / DESCRIPTOR;
-    uint32_t head = cell(card, E_RDH), tail = cell(card, E_RDT);
-    return head >= count || tail >= count ? 0 : (tail + count - head) % count;
 }
 
 /* -- filters (13.4.22, 13.5) ----------------------------------------------------------------- */
@@ -176,7 +170,7 @@ uint32_t pk_e1000_store(struct pk_e1000 *card, uint32_t length)
         memcpy(frame + length, &fcs, FCS); /* little endian, as this machine is */
         length += FCS;
     }
-    uint32_t free = pk_e1000_room(card), size = buffer_size(rctl), needed = (length + size - 1) / size;
+    uint32_t free = receive_room(card), size = buffer_size(rctl), needed = (length + size - 1) / size;
     if (needed > free) {
         count(card, E_MPC, 1);
         count(card, E_RNBC, 1);
@@ -213,7 +207,7 @@ uint32_t pk_e1000_take(struct pk_e1000 *card, uint32_t most)
     uint32_t causes = 0, taken = 0;
     /* With the receiver off frames are taken, and lost: a cable does not wait. With it on, they stay
      * where they are for as long as there is no descriptor. */
-    while (taken < most && (!(cell(card, E_RCTL) & RCTL_EN) || pk_e1000_room(card))) {
+    while (taken < most && (!(cell(card, E_RCTL) & RCTL_EN) || receive_room(card))) {
         ssize_t got = pk_read(card->fd, card->incoming, sizeof(struct virtio_net_hdr) + FROM_WIRE);
         if (got <= (ssize_t)sizeof(struct virtio_net_hdr)) {
             /* The interface is down, or gone, or the other end has hung up. */

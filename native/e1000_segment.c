@@ -1,3 +1,4 @@
+/* A TSO request: left to the kernel, or cut (manual, 3.5). The worker's lock is held. */
 #include "e1000_frame.h"
 #include "inet.h"
 #include "pieces.h"

@@ -1,5 +1,6 @@
+/* A frame on its way out: in one piece, tagged, with its checksums (manual, 3.3.5, 3.3.6). The worker's lock is
+ * held. */
 #include "e1000_frame.h"
-#include "host.h"
 #include "inet.h"
 #include "pieces.h"
 
@@ -18,59 +19,6 @@ uint8_t *pk_e1000_flatten(struct pk_e1000 *card, struct pk_e1000_frame *frame)
     return to;
 }
 
-void pk_e1000_count_sent(struct pk_e1000 *card, const uint8_t *frame, uint32_t length, uint32_t number)
-{
-    count(card, pk_e1000_size_counter(E_PTC64, length), number);
-    count(card, E_TPT, number);
-    count(card, E_GPTC, number);
-    count_wide(card, E_TOTL, (length + FCS) * number);
-    count_wide(card, E_GOTCL, (length + FCS) * number);
-    if (frame[0] & 1)
-        count(card, is_broadcast(frame) ? E_BPTC : E_MPTC, number);
-}
-
-/* The wire loses frames: a TAP that is down or full is not the guest's fault. */
-static void put_now(const struct pk_e1000 *card, const struct iovec *pieces, uint32_t count)
-{
-    if (card->fd >= 0 && pk_writev(card->fd, pieces, count) < 0)
-        return;
-}
-
-void pk_e1000_send_train(struct pk_e1000 *card)
-{
-    if (holding(card))
-        put_now(card, card->train->pieces, pk_train_end(card->train));
-}
-
-void pk_e1000_put(struct pk_e1000 *card, const struct iovec *pieces, uint32_t count)
-{
-    pk_e1000_send_train(card); /* they came before */
-    put_now(card, pieces, count);
-}
-
-/* Send pieces[1..count] as a frame; pieces[0] is left for the header, and one more for the padding. */
-static void send(struct pk_e1000 *card, struct virtio_net_hdr *header, struct iovec *pieces,
-                 uint32_t count, uint32_t length)
-{
-    static uint8_t zeros[SHORTEST];
-    uint8_t address[6] = {0};
-    if (length < 14 || !connected(card))
-        return;
-    if (length < SHORTEST && cell(card, E_TCTL) & TCTL_PSP) {
-        pieces[++count] = (struct iovec){zeros, SHORTEST - length};
-        length = SHORTEST;
-    }
-    pk_copy_head(pieces + 1, count, address, sizeof address);
-    pk_e1000_count_sent(card, address, length, 1);
-    if (looped(card)) {
-        pk_copy_head(pieces + 1, count, incoming_frame(card), FROM_WIRE);
-        pk_e1000_announce(card, pk_e1000_store(card, length));
-        return;
-    }
-    pieces[0] = (struct iovec){header, sizeof *header};
-    pk_e1000_put(card, pieces, count + 1);
-}
-
 void pk_e1000_send_flat(struct pk_e1000 *card, uint8_t *data, uint32_t length, int32_t vlan)
 {
     struct virtio_net_hdr header = {0};
@@ -86,7 +34,7 @@ void pk_e1000_send_flat(struct pk_e1000 *card, uint8_t *data, uint32_t length, i
         count = 3;
         length += TAG;
     }
-    send(card, &header, pieces, count, length);
+    pk_e1000_send(card, &header, pieces, count, length);
 }
 
 /* The checksum of [start, end] (0: to the frame's end) into `at`; what is already there counts in, as
@@ -109,24 +57,6 @@ static bool kernel_sums(const struct pk_e1000 *card, const struct pk_e1000_frame
            frame->length >= 14;
 }
 
-/* Let the frame wait for more of its flow, if it is one to merge. */
-static bool coalesce(struct pk_e1000 *card, const struct virtio_net_hdr *header,
-                     const struct pk_e1000_frame *frame)
-{
-    struct pk_segment segment;
-    if (!card->train || !connected(card) || looped(card) ||
-        frame->pieces[0].iov_base == card->unfinished.data || /* which the next frame may need */
-        !pk_train_parse(&segment, header, frame->pieces, frame->count, frame->length))
-        return false;
-    if (!pk_train_join(card->train, &segment, frame->pieces, frame->count)) {
-        pk_e1000_send_train(card);
-        pk_train_open(card->train, &segment, header, frame->pieces, frame->count);
-        card->held = frame->first;
-    }
-    pk_e1000_count_sent(card, segment.headers, frame->length, 1);
-    return true;
-}
-
 void pk_e1000_send_plain(struct pk_e1000 *card, struct pk_e1000_frame *frame)
 {
     const struct pk_e1000_context *c = &card->context;
@@ -140,11 +70,11 @@ void pk_e1000_send_plain(struct pk_e1000 *card, struct pk_e1000_frame *frame)
         sums = 0;
     }
     if (!sums && !frame->legacy_sum && !vlan) {
-        if (coalesce(card, &header, frame))
+        if (pk_e1000_coalesce(card, &header, frame))
             return;
         struct iovec pieces[MOST_PIECES + 2];
         memcpy(pieces + 1, frame->pieces, frame->count * sizeof *pieces);
-        send(card, &header, pieces, frame->count, frame->length);
+        pk_e1000_send(card, &header, pieces, frame->count, frame->length);
         return;
     }
     uint8_t *data = pk_e1000_flatten(card, frame);

@@ -1,3 +1,4 @@
+/* The transmit ring (manual, 3.3). The worker's lock is held. */
 #include "e1000_frame.h"
 #include "inet.h"
 

@@ -67,15 +67,6 @@ void pk_isr_disable(struct pk_isr *isr, bool disabled)
 
 int pk_isr_vm(const struct pk_isr *isr) { return pk_line_vm(isr->line); }
 
-bool pk_isr_answer(void *opaque, bool write, uint64_t offset, uint32_t size, uint64_t *value)
-{
-    struct pk_isr_window *window = opaque;
-    if (write || size != 1 || offset != window->offset)
-        return false;
-    *value = pk_isr_read(window->isr);
-    return true;
-}
-
 void pk_call(struct pk_call *call)
 {
     call->count++;

@@ -30,13 +30,6 @@ void pk_isr_disable(struct pk_isr *isr, bool disabled);
 /* The VM's descriptor, which driving the line needs; -1: none. */
 int pk_isr_vm(const struct pk_isr *isr);
 
-/* The bus's native answer (bus.h): reading the ISR at `offset` of a window. */
-struct pk_isr_window {
-    struct pk_isr *isr;
-    uint64_t offset;
-};
-bool pk_isr_answer(void *window, bool write, uint64_t offset, uint32_t size, uint64_t *value);
-
 /* How a queue's thread interrupts: a signal on `fd`, or by the ISR where that is below 0. */
 struct pk_call {
     struct pk_isr *isr;

@@ -1,5 +1,7 @@
 #include "vcpu.h"
 
+#include "processors.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -47,8 +49,9 @@ void pk_vcpu_kick(struct pk_vcpu *vcpu)
 
 void pk_vcpu_attach(struct pk_vcpu *vcpu, bool attached)
 {
-    int tid = attached ? (int)syscall(SYS_gettid) : 0;
-    __atomic_store_n(&vcpu->tid, tid, __ATOMIC_SEQ_CST);
+    int tid = (int)syscall(SYS_gettid);
+    __atomic_store_n(&vcpu->tid, attached ? tid : 0, __ATOMIC_SEQ_CST);
+    pk_processors_vcpu(tid, attached);
 }
 
 void pk_vcpu_unkick(struct pk_vcpu *vcpu)

@@ -1,8 +1,10 @@
+/* A pair of queues at work: transmitting, and who does it when. The worker's lock is held for every access to
+ * the rings. */
 #include "virtio_net_work.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* -- transmitting ---------------------------------------------------------------------------- */
 
@@ -34,22 +36,18 @@ static bool transmit(struct pk_vnet *net)
     }
     if (done)
         vnet_publish(&net->tx, &net->tx_call);
+    work->worker.requests += done;
     return done;
 }
 
-/* -- the thread ------------------------------------------------------------------------------ */
-
-static bool stopping(const struct pk_vnet *net)
-{
-    return __atomic_load_n(&net->work->stop, __ATOMIC_ACQUIRE);
-}
+/* -- a turn ---------------------------------------------------------------------------------- */
 
 static bool listening(const struct pk_vnet *net, uint64_t now)
 {
     return net->rx_on && net->fd >= 0 && now >= net->work->retry;
 }
 
-static bool turn(struct pk_vnet *net, uint64_t now)
+static bool work_once(struct pk_vnet *net, uint64_t now)
 {
     bool busy = net->tx_on && transmit(net);
     if (listening(net, now))
@@ -78,31 +76,128 @@ static void disable_kicks(struct pk_vnet *net)
         pk_vq_disable_kicks(&net->rx);
 }
 
-/* Until there is a kick, a frame, or `most` ns are over (0: no limit). */
-static void wait(struct pk_vnet *net, uint64_t now, uint64_t most)
-{
-    struct pollfd watched[2] = {{.fd = net->kick, .events = POLLIN}, {.fd = net->fd, .events = POLLIN}};
-    bool listen = listening(net, now) && !starved(net);
-    struct timespec pause = {(time_t)(most / 1000000000), (long)(most % 1000000000)};
-    ppoll(watched, listen ? 2 : 1, most ? &pause : NULL, NULL);
-    uint64_t kicks;
-    if (watched[0].revents && pk_read(net->kick, &kicks, sizeof kicks) == sizeof kicks)
-        net->kicks += kicks;
-}
-
-static void sleep_on(struct pk_vnet *net, uint64_t now)
-{
-    if (!enable_kicks(net) && !stopping(net)) {
-        net->sleeps++;
-        wait(net, now, net->work->retry > now ? VNET_RETRY_NS : 0);
-    }
-    disable_kicks(net);
-}
-
 static bool broken(const struct pk_vnet *net)
 {
     return (net->rx_on && net->rx.error) || (net->tx_on && net->tx.error);
 }
+
+/* Nobody works a broken ring; Python is told, which stops the rest. */
+static bool stuck(struct pk_vnet *net)
+{
+    if (!broken(net))
+        return false;
+    pk_signal(net->notice);
+    return true;
+}
+
+/* -- the thread, and vCPUs that kick (worker.h) ---------------------------------------------- */
+
+static void hold(struct pk_vnet *net) { pk_worker_acquire(&net->work->worker); }
+static void let_go(struct pk_vnet *net) { pk_worker_release(&net->work->worker); }
+
+/* Whether kicks are the thread's, and then signals without an exit. */
+static bool by_thread(const struct pk_vnet *net, uint64_t now)
+{
+    return !net->kick_at || pk_duty_free(&net->work->worker.duty, now);
+}
+
+/* Whether KVM is to turn kicks into signals while the thread sleeps. Taking that back takes KVM milliseconds,
+ * in which nobody hears of them. */
+static bool to_be_caught(const struct pk_vnet *net, uint64_t now)
+{
+    const struct pk_duty *duty = &net->work->worker.duty;
+    return !net->kick_at || (!duty->always && pk_processors_proven(&duty->processors, now)) ||
+           (net->work->caught && pk_duty_free(duty, now));
+}
+
+static bool turn(void *opaque, uint64_t now)
+{
+    struct pk_vnet *net = opaque;
+    hold(net);
+    pk_worker_rung(&net->work->worker);
+    bool busy = !broken(net) && work_once(net, now);
+    let_go(net);
+    return busy;
+}
+
+static bool serve(void *opaque)
+{
+    struct pk_vnet *net = opaque;
+    if (!net->work->started || stuck(net))
+        return false;
+    bool busy = net->tx_on && transmit(net);
+    if (listening(net, pk_now()) && starved(net)) {
+        busy |= pk_vnet_receive(net);
+        if (!starved(net)) /* the thread listens to the TAP from now on */
+            pk_worker_wake(&net->work->worker);
+    }
+    if (stuck(net))
+        return false;
+    return busy || enable_kicks(net);
+}
+
+static bool settle(void *opaque, uint64_t now, struct pk_wait *wait)
+{
+    struct pk_vnet *net = opaque;
+    struct pk_vnet_work *work = net->work;
+    if (to_be_caught(net, now) != work->caught) {
+        work->caught = !work->caught;
+        pk_kicks_switch(net->kick_at, work->caught);
+    }
+    hold(net);
+    bool more = !stuck(net) && enable_kicks(net);
+    bool listen = listening(net, now) && !starved(net) && !broken(net);
+    wait->until = work->retry > now ? work->retry : 0;
+    let_go(net);
+    wait->fd = listen ? net->fd : -1;
+    wait->kick = net->kick;
+    net->sleeps += !more;
+    return !more;
+}
+
+static void quiet(void *opaque)
+{
+    struct pk_vnet *net = opaque;
+    hold(net);
+    if (!broken(net))
+        disable_kicks(net);
+    let_go(net);
+}
+
+static void awake(void *opaque, uint64_t now, const struct pk_wait *wait)
+{
+    struct pk_vnet *net = opaque;
+    uint64_t kicks;
+    if (wait->kicked && pk_read(net->kick, &kicks, sizeof kicks) == sizeof kicks)
+        net->kicks += kicks;
+    if (by_thread(net, now))
+        quiet(net);
+}
+
+static uint32_t files(const void *opaque, int *files)
+{
+    const struct pk_vnet *net = opaque;
+    const int all[] = {net->fd, net->kick, net->notice, net->rx_call.fd, net->tx_call.fd,
+                       net->rx_call.isr ? pk_isr_vm(net->rx_call.isr) : -1, pk_kicks_vm(net->kick_at)};
+    memcpy(files, all, sizeof all);
+    return sizeof all / sizeof *all;
+}
+
+static const struct pk_work net_work = {
+    .name = "virtio-net", .turn = turn, .serve = serve, .settle = settle, .quiet = quiet,
+    .awake = awake, .files = files};
+
+bool pk_vnet_kick(struct pk_vnet *net)
+{
+    struct pk_worker *worker = &net->work->worker;
+    if (!pk_worker_runs(worker))
+        return false;
+    __atomic_fetch_add(&net->kicks, 1, __ATOMIC_RELAXED);
+    pk_worker_ring(worker);
+    return true;
+}
+
+/* -- life ------------------------------------------------------------------------------------ */
 
 /* What was popped goes back, last first. */
 static void leave(struct pk_vnet *net)
@@ -118,80 +213,61 @@ static void leave(struct pk_vnet *net)
         enable_kicks(net);
 }
 
-static void *work(void *opaque)
+static int prepare_work(struct pk_vnet *net)
 {
-    struct pk_vnet *net = opaque;
-    struct pk_spin *spin = &net->work->spin;
-    const int files[] = {net->fd, net->kick, net->notice, net->rx_call.fd, net->tx_call.fd,
-                         net->rx_call.isr ? pk_isr_vm(net->rx_call.isr) : -1};
-    pk_thread_own_files(files, sizeof files / sizeof *files);
-    bool moving = false; /* something did, since the last nap */
-    disable_kicks(net);
-    while (!stopping(net) && !broken(net)) {
-        uint64_t now = vnet_now();
-        if (turn(net, now)) {
-            pk_spin_busy(spin);
-            moving = true;
-        } else if (net->poll && moving && pk_rivals(&net->work->rivals, now)) {
-            /* A kick for the next frame would cost the guest more than a look a little later us. */
-            wait(net, now, VNET_NAP);
-            moving = false;
-        } else if (!net->poll || pk_rivals(&net->work->rivals, now) || pk_spin_over(spin, now)) {
-            sleep_on(net, now);
-            pk_spin_slept(spin, vnet_now() - now);
-        }
-    }
-    if (broken(net))
-        pk_signal(net->notice);
-    return NULL;
-}
-
-static bool prepare_work(struct pk_vnet *net)
-{
-    if (!net->work)
+    if (!net->work) {
         net->work = calloc(1, sizeof *net->work);
-    if (net->work && net->work->header != net->header) { /* another driver's frame */
+        if (!net->work)
+            return ENOMEM;
+        int error = pk_worker_init(&net->work->worker, &net_work, net);
+        if (error)
+            return error;
+    }
+    if (net->work->header != net->header) { /* another driver's frame */
         net->work->header = net->header;
         net->work->held = 0;
     }
-    return net->work;
+    return 0;
 }
 
 int pk_vnet_start(struct pk_vnet *net)
 {
-    if (!prepare_work(net))
-        return ENOMEM;
-    net->work->stop = 0;
-    int error = pk_thread_start(&net->work->thread, "virtio-net", work, net);
-    net->work->started = !error;
-    return error;
+    int error = prepare_work(net);
+    if (error)
+        return error;
+    net->work->worker.duty.look = net->poll;
+    net->work->worker.duty.always = net->by_vcpu;
+    net->work->caught = !net->kick_at; /* they exit until there is a processor for the thread */
+    if (net->kick_at)
+        pk_kicks_switch(net->kick_at, false);
+    net->work->started = true;
+    return pk_worker_start(&net->work->worker);
 }
 
 void pk_vnet_stop(struct pk_vnet *net)
 {
     if (!net->work)
         return;
-    if (net->work->started) {
-        __atomic_store_n(&net->work->stop, 1, __ATOMIC_RELEASE);
-        pk_signal(net->kick);
-        pthread_join(net->work->thread, NULL);
-        net->work->started = 0;
-    }
+    pk_worker_stop(&net->work->worker);
+    hold(net); /* until the last vCPU has done its work */
+    net->work->started = false;
+    let_go(net);
     leave(net);
 }
 
 void pk_vnet_free(struct pk_vnet *net)
 {
+    if (net->work)
+        pk_worker_free(&net->work->worker);
     free(net->work);
     net->work = NULL;
 }
 
 void pk_vnet_run(struct pk_vnet *net)
 {
-    if (!prepare_work(net))
+    if (prepare_work(net) != 0)
         return;
-    while (!broken(net) && turn(net, vnet_now()))
+    while (!broken(net) && work_once(net, pk_now()))
         ;
-    if (broken(net))
-        pk_signal(net->notice);
+    stuck(net);
 }

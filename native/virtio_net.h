@@ -1,7 +1,8 @@
-/* A pair of a virtio card's queues at work: the thread that moves frames between them and a TAP.
+/* A pair of a virtio card's queues at work: frames move between them and a TAP, by a thread or by the vCPU
+ * that kicks (duty.h).
  *
  * Python (pykvm/devices/virtio/net) owns what driver and device agree on; it fills `struct pk_vnet` in,
- * starts the thread, and touches nothing of it until the thread has been stopped. The reference is
+ * starts the work, and touches nothing of it until it has been stopped. The reference is
  * pykvm/devices/virtio/net/reference.py.
  *
  * The TAP's header is as long as the driver's, so a frame and its header go from guest memory to the
@@ -11,6 +12,7 @@
 #define PYKVM_VIRTIO_NET_H
 
 #include "isr.h"
+#include "kicks.h"
 #include "virtq.h"
 
 #define PK_VNET_TABLE 64
@@ -35,6 +37,7 @@ struct pk_vnet {
     uint32_t rx_on, tx_on;      /* whether there is such a ring */
     int fd;                     /* the TAP; -1: frames go nowhere and none come */
     int kick, notice;           /* eventfds: the driver kicked; a ring broke */
+    struct pk_kicks *kick_at;   /* what makes a kick a signal of `kick`; NULL: that is not to be changed */
     struct pk_call rx_call, tx_call;
     uint32_t header;            /* bytes: 10 or 12 */
     uint32_t mergeable;
@@ -42,6 +45,7 @@ struct pk_vnet {
     uint32_t standard, longest; /* bytes of a frame with its header: as it was on the wire, at most */
     uint32_t link;
     uint32_t poll;              /* whether the thread looks for more before it sleeps */
+    uint32_t by_vcpu;           /* whether every kick exits, and the vCPU does the work */
     struct pk_vnet_filter filter;
     /* Statistics. */
     uint64_t sent, received, filtered, dropped, kicks, sleeps;
@@ -57,6 +61,9 @@ void pk_vnet_stop(struct pk_vnet *net);
 
 /* Let go of what it knows, once stopped. Idempotent. */
 void pk_vnet_free(struct pk_vnet *net);
+
+/* A kick that exited, in a vCPU: false when the queues are not C's now. */
+bool pk_vnet_kick(struct pk_vnet *net);
 
 /* The same work on the calling thread, for tests and benches: until there is nothing to do. */
 void pk_vnet_run(struct pk_vnet *net);

@@ -147,7 +147,7 @@ static uint64_t read_frame(struct pk_vnet *net, uint64_t *placed)
     if (got > 0)
         return (uint64_t)got;
     if (got == 0 || (errno != EAGAIN && errno != EINTR)) /* the interface is down, or gone */
-        work->retry = vnet_now() + VNET_RETRY_NS;
+        work->retry = pk_now() + VNET_RETRY_NS;
     return 0;
 }
 

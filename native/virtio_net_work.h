@@ -3,28 +3,24 @@
 #define PYKVM_VIRTIO_NET_WORK_H
 
 #include "host.h"
-#include "spin.h"
 #include "virtio_net.h"
-
-#include <time.h>
+#include "worker.h"
 
 enum {
     VNET_TURN = 64,           /* frames either way before the other way is looked at */
     VNET_ETHERNET = 14,
     VNET_LOOKED_AT = 16,      /* bytes of a frame that the filters want */
     VNET_HEADER = 12,         /* bytes of the longer header (5.1.6) */
-    VNET_NAP = 50000,         /* ns */
     VNET_RETRY_NS = 100000000, /* how long a TAP that fails is left alone */
 };
 
 _Static_assert(sizeof(struct pk_piece) == sizeof(struct iovec), "they are cast into each other");
 
-/* What the thread alone knows. */
+/* What whoever works knows, under the worker's lock. */
 struct pk_vnet_work {
-    pthread_t thread;
-    uint32_t started, stop; /* stop is atomic */
-    struct pk_spin spin;
-    struct pk_rivals rivals;
+    struct pk_worker worker;
+    bool started;           /* the queues are the workers', not Python's */
+    bool caught;            /* KVM turns kicks into a signal: they do not exit. The thread's */
     uint64_t retry;         /* the TAP failed: leave it alone until then */
     /* Receive chains that were popped and not used yet, with their pieces in one row. */
     uint32_t ahead, pieces_used;
@@ -40,13 +36,6 @@ struct pk_vnet_work {
 static inline const struct iovec *vnet_iovec(const struct pk_piece *pieces)
 {
     return (const struct iovec *)(const void *)pieces;
-}
-
-static inline uint64_t vnet_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* Show the driver what was pushed. */

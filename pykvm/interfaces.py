@@ -90,6 +90,10 @@ class Kicks(Protocol):
     def ignore(self, fd: int) -> None:
         """No more; does nothing for one that does not listen."""
 
+    def native(self, fd: int) -> Any:
+        """C's ``struct pk_kicks *`` (``native/kicks.h``), by which the thread behind ``fd`` lets
+        kicks exit while it has no processor; None where they cannot."""
+
 
 class CharReceiver(Protocol):
     """What a character backend hands its input to: the device's receiving side."""

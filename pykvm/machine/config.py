@@ -24,7 +24,7 @@ NIC_MODELS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """The options that each model takes."""
-ENGINES = {"e1000": ("native", "vcpu", "python"), "virtio-net": ("native", "python")}
+ENGINES = ("native", "vcpu", "python")
 SEGMENTERS = ("host", "card")
 TRANSPORTS = ("transitional", "legacy", "modern")
 MAX_QUEUES = 8
@@ -82,7 +82,7 @@ def _nic_value(model: str, key: str, value: str) -> Any:
         case "mac":
             return _mac(value)
         case "engine":
-            return _one_of(key, value, ENGINES[model])
+            return _one_of(key, value, ENGINES)
         case "tso":
             return _one_of(key, value, SEGMENTERS)
         case "transport":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pykvm.kvm.vm import Vm
+import os
 
-_WIDTH = 2  # a queue's number has 16 bits
+from pykvm.errors import HostError
+from pykvm.hints import Any
+from pykvm.kvm.abi import ffi, lib
+from pykvm.kvm.vm import Vm
 
 
 class IoeventfdKicks:
@@ -12,12 +15,23 @@ class IoeventfdKicks:
 
     def __init__(self, vm: Vm) -> None:
         self._vm = vm
-        self._at: dict[int, list[tuple[int, bool, int | None]]] = {}
+        self._native: dict[int, Any] = {}
+
+    def native(self, fd: int) -> Any:
+        if fd not in self._native:
+            kicks = lib.pk_kicks_new(self._vm.fd, fd)
+            if kicks == ffi.NULL:
+                raise MemoryError("no memory for a queue's kicks")
+            self._native[fd] = ffi.gc(kicks, lib.pk_kicks_free)
+        return self._native[fd]
 
     def listen(self, fd: int, address: int, *, io: bool, value: int | None = None) -> None:
-        self._vm.ioeventfd(fd, address, _WIDTH, pio=io, match=value)
-        self._at.setdefault(fd, []).append((address, io, value))
+        match = value is not None
+        error = lib.pk_kicks_add(self.native(fd), address, io, match, value or 0)
+        if error:
+            raise HostError(f"a kick cannot be caught inside KVM: {os.strerror(error)}")
 
     def ignore(self, fd: int) -> None:
-        for address, io, value in self._at.pop(fd, []):
-            self._vm.ioeventfd(fd, address, _WIDTH, pio=io, match=value, assign=False)
+        kicks = self._native.get(fd)
+        if kicks is not None:
+            lib.pk_kicks_clear(kicks)

@@ -26,6 +26,11 @@ _OWN_MAC = bytes.fromhex("525400123456")
 
 def plug_nics(machine: Machine, stack: ExitStack) -> None:
     """Build and plug every card; ``stack`` closes the backends. Raises UsageError, HostError."""
+    if machine.config.nics:
+        from pykvm._native import lib
+        from pykvm.machine import quota
+
+        lib.pk_processors_limit(quota.processors())
     for number, nic in enumerate(machine.config.nics):
         name = f"{nic.model}-{number}"
         mac = nic.mac or _OWN_MAC[:5] + bytes((_OWN_MAC[5] + number,))
@@ -71,14 +76,15 @@ def _plug_virtio(
     from pykvm.machine.virtio import plug
 
     traced = machine.tracer is not None
-    if traced and nic.engine == "native":
-        raise UsageError("--nic: a traced card is worked in Python: leave engine=native out")
+    if traced and nic.engine in ("native", "vcpu"):
+        raise UsageError(f"--nic: a traced card is worked in Python: drop engine={nic.engine}")
     by_kernel = _vhost(nic, backend, traced)
     make = choose(nic.engine, backend, traced=traced, poll=nic.poll, vhost=by_kernel)
     card = Net(
         mac, backend, make, pairs=nic.queues, entries=nic.ring, mtu=nic.mtu,
         withheld=int(VHOST_WITHHELD) if by_kernel else 0,
     )  # fmt: skip
+    stack.callback(card.close)
     plug(machine, stack, name, card, transport=nic.transport, packed=nic.packed, rom=_rom(nic))
     machine.add_card(card)
 

@@ -4,6 +4,7 @@ import socket
 import struct
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -25,16 +26,18 @@ def eventually(condition):
         time.sleep(0.001)
 
 
-@pytest.fixture
-def wired():
-    """A card with its thread, and the other end of its cable."""
+@pytest.fixture(params=["thread", "vcpu"])
+def wired(request):
+    """A card with its thread, and the other end of its cable. Doorbells are whoever's has time, or
+    always the vCPU's."""
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     near.setblocking(False)
     far.settimeout(PATIENCE)
     cable = Cable()
     cable.native_fd = near.fileno()
     with GuestMemory(4 << 20) as memory:
-        bench = Bench(memory, engine=NativeEngine, cable=cable)
+        engine = partial(NativeEngine, inline_tx=request.param == "vcpu")
+        bench = Bench(memory, engine=engine, cable=cable)
         bench.start(tx=RING, rx=RING)
         yield bench, far
         bench.card.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pykvm._native import ffi
 from pykvm.devices.virtio import registers as r
 from pykvm.devices.virtio.net.features import Feature
 from tests.support.eventfds import Kicks, Messages, NativeLine, signalled
@@ -28,6 +29,9 @@ OTHER = b"\x02\0\0\0\0\x77"
 HEADER = 12
 CONFIG_VECTOR = 3
 MODES = [VERSION_1, VERSION_1 | EVENT_IDX, VERSION_1 | PACKED, VERSION_1 | PACKED | EVENT_IDX]
+
+# Who does the work: a thread that looks for it, one that sleeps until kicked, the vCPU that kicks.
+WHO = ["looks", "sleeps", "vcpu"]
 
 
 def frame(number, to=MAC):
@@ -61,10 +65,12 @@ class Wired(Bench):
     """A card with its threads, and a driver that has a buffer for each descriptor, kicks where the
     card asks for it and can sleep on its interrupts."""
 
-    def __init__(self, *, msix=True, poll=True, **options):
+    def __init__(self, *, msix=True, who="looks", **options):
         self.kicks = Kicks()
+        self.exits = who == "vcpu"
+        engine = {"poll": who == "looks", "by_vcpu": self.exits}
         super().__init__(
-            native=True, engine={"poll": poll}, kicks=self.kicks, messages=Messages(),
+            native=True, engine=engine, kicks=self.kicks, messages=Messages(),
             line=NativeLine(), **options,
         )  # fmt: skip
         self.rig.function.placed({0: IO, 4: MEM})
@@ -94,7 +100,11 @@ class Wired(Bench):
 
     def kick(self, queue):
         """A write of the notification register."""
-        if not self.kicks.write(MEM + r.NOTIFY + queue * r.NOTIFY_STEP, queue):
+        if self.exits:
+            answer, window = self.rig.function.answers[4]
+            value = ffi.new("uint64_t *", queue)
+            assert answer(window, True, r.NOTIFY + queue * r.NOTIFY_STEP, 2, value)
+        elif not self.kicks.write(MEM + r.NOTIFY + queue * r.NOTIFY_STEP, queue):
             self.driver.kick(queue)  # it exits
 
     def kick_wanted(self, ring, before, count):
@@ -180,19 +190,20 @@ def wired():
         one.close()
 
 
-@pytest.mark.parametrize("poll", [True, False])
+@pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("features", MODES)
-def test_every_frame_is_sent_once_and_in_order(wired, features, poll):
-    card = wired(poll=poll).start(features)
+def test_every_frame_is_sent_once_and_in_order(wired, features, who):
+    card = wired(who=who).start(features)
     for start in range(0, 1000, 20):
         card.transmit(*(frame(start + n) for n in range(20)))
         got = [number_of(card.far[0].recv(4096)) for _ in range(20)]
         assert got == list(range(start, start + 20))
 
 
+@pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("features", MODES)
-def test_every_frame_is_received_once_and_in_order(wired, features):
-    card = wired().start(features)
+def test_every_frame_is_received_once_and_in_order(wired, features, who):
+    card = wired(who=who).start(features)
     card.refill()
     seen = []
     for start in range(0, 1000, 40):
@@ -202,12 +213,12 @@ def test_every_frame_is_received_once_and_in_order(wired, features):
     assert [number_of(data) for data in seen] == list(range(1000))
 
 
-@pytest.mark.parametrize("poll", [True, False])
+@pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("features", MODES)
-def test_no_wake_up_is_lost_whenever_the_sides_fall_asleep(wired, features, poll):
+def test_no_wake_up_is_lost_whenever_the_sides_fall_asleep(wired, features, who):
     """The driver kicks only when asked, sleeps on interrupts alone, and pauses at odd moments; so
     does the peer, which answers each frame."""
-    card = wired(poll=poll).start(features)
+    card = wired(who=who).start(features)
     card.refill()
     dice = random.Random(features)
     ended = threading.Event()
@@ -245,7 +256,7 @@ def test_no_wake_up_is_lost_whenever_the_sides_fall_asleep(wired, features, poll
 
 @pytest.mark.parametrize("features", MODES)
 def test_a_batch_is_one_kick_and_at_most_one_interrupt(wired, features):
-    card = wired(poll=False).start(features)
+    card = wired(who="sleeps").start(features)
     ring = card.driver.rings[TX]
     slept = 0
     for start in range(0, 500, 50):
@@ -267,7 +278,7 @@ def test_a_batch_is_one_kick_and_at_most_one_interrupt(wired, features):
 
 
 def test_a_thread_that_does_not_look_finds_only_what_it_is_told_of(wired):
-    card = wired(poll=False).start(VERSION_1)
+    card = wired(who="sleeps").start(VERSION_1)
     # Both queues were kicked by DRIVER_OK.
     eventually(lambda: card.net().kicks == 2 and threads() == ["S"])
     card.transmit(frame(1), kick=False)
@@ -276,10 +287,11 @@ def test_a_thread_that_does_not_look_finds_only_what_it_is_told_of(wired):
     assert number_of(card.far[0].recv(4096)) == 1
 
 
+@pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("features", MODES)
-def test_a_stop_in_the_middle_loses_and_repeats_nothing(wired, features):
+def test_a_stop_in_the_middle_loses_and_repeats_nothing(wired, features, who):
     """As filters, links and states stop the thread: whatever is under way both ways."""
-    card = wired().start(features)
+    card = wired(who=who).start(features)
     card.refill()
     ended = threading.Event()
     numbers = []
@@ -316,11 +328,11 @@ def test_a_stop_in_the_middle_loses_and_repeats_nothing(wired, features):
     assert [number_of(data) for data in seen] == list(range(total))
 
 
-@pytest.mark.parametrize("poll", [True, False])
+@pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("features", MODES)
-def test_a_frame_that_waits_for_buffers_is_taken_when_they_come(wired, features, poll):
+def test_a_frame_that_waits_for_buffers_is_taken_when_they_come(wired, features, who):
     """They come one by one, kicked for when the card asks, and at odd moments."""
-    card = wired(poll=poll, mtu=9000).start(features | Feature.MRG_RXBUF)
+    card = wired(who=who, mtu=9000).start(features | Feature.MRG_RXBUF)
     dice = random.Random(features)
     total, parts = 40, 4  # 7,000 bytes over buffers of 2,048
     data = bytes(7000 - 14)

@@ -109,6 +109,7 @@ class Bench:
 
     def close(self):
         self.rig.close()
+        self.card.close()
         self.cable.close()
 
     def start(self, features, **options):

@@ -95,8 +95,8 @@ class NativeEngine:
 
     def kick(self) -> None:
         lib.pk_e1000_kick(self._card)
-        if self._running and not self._inline_tx:
-            return  # the thread sends, and has its own way to tell
+        if self._running:
+            return  # the thread sends, or a vCPU in C, and each has its own way to tell
         for error in self._errors():
             raise error
 

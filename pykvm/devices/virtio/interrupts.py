@@ -101,8 +101,3 @@ class NativeInterrupts:
         lib.pk_isr_read(self.native)
         if isr:
             lib.pk_isr_raise(self.native, isr)
-
-    def answer(self, offset: int) -> tuple[Any, Any]:
-        """C's own answer for a window that has the ISR at ``offset`` (``bus.Range.native``)."""
-        window = ffi.new("struct pk_isr_window *", {"isr": self.native, "offset": offset})
-        return ffi.addressof(lib, "pk_isr_answer"), window

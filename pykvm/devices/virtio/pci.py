@@ -89,15 +89,18 @@ class VirtioPci:
         if around.kicks is None:
             return Interrupts(self.config, around.irq, self.msix)
         interrupts = NativeInterrupts(self.config, around.irq, self.msix)
-        self.device.wires = Wires(
+        wires = self.device.wires = Wires(
             around.kicks, around.messages, self.msix, interrupts.native,
             lambda queue: self.device.queues[queue].vector, self._kicked_at,
         )  # fmt: skip
-        self.msix.table.also_pending = self.device.wires.pending
-        self.answers = {
-            **({_LEGACY_BAR: interrupts.answer(r.LEGACY["ISR"].offset)} if legacy else {}),
-            **({_MODERN_BAR: interrupts.answer(r.ISR)} if modern else {}),
+        self.msix.table.also_pending = wires.pending
+        queues = len(self.device.queues)
+        answers = {
+            _LEGACY_BAR: wires.answer(r.LEGACY["ISR"].offset, NOTIFY, 0, queues),
+            _MODERN_BAR: wires.answer(r.ISR, r.NOTIFY, r.NOTIFY_STEP, queues),
         }
+        there = {_LEGACY_BAR: legacy, _MODERN_BAR: modern}
+        self.answers = {bar: answer for bar, answer in answers.items() if there[bar]}
         return interrupts
 
     def _kicked_at(self, queue: int) -> list[tuple[int, bool, int | None]]:

@@ -12,6 +12,7 @@ import select
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from pykvm._native import ffi, lib
 from pykvm.devices.pci.msi import Msix
 from pykvm.devices.virtio.queue import NO_VECTOR
 from pykvm.interfaces import Kicks, Messages
@@ -30,6 +31,7 @@ class Wires:
         self._kicks, self._messages, self._msix = kicks, messages, msix
         self._vector_of, self._where = vector_of, where
         self.isr = isr
+        self.pairs: Any = ffi.new("struct pk_virtio_pairs *")
         self._listening: dict[int, list[int]] = {}  # queues by kick eventfd
         self._calls: dict[int, int] = {}  # eventfds by queue
         self._connected: dict[int, tuple[int, int]] = {}  # messages by eventfd
@@ -46,6 +48,19 @@ class Wires:
         """No more."""
         if self._listening.pop(fd, None) is not None:
             self._kicks.ignore(fd)
+
+    def kicks_of(self, fd: int) -> Any:
+        """C's handle on where ``fd`` is signalled from, or NULL."""
+        return self._kicks.native(fd) or ffi.NULL
+
+    def answer(self, isr_at: int, notify: int, step: int, queues: int) -> tuple[Any, Any]:
+        """C's own answer for a window (``bus.Range.native``): see ``native/virtio_window.h``."""
+        window = ffi.new(
+            "struct pk_virtio_window *",
+            {"isr": self.isr, "pairs": self.pairs, "isr_at": isr_at, "notify": notify, "step": step,
+             "queues": queues},
+        )  # fmt: skip
+        return ffi.addressof(lib, "pk_virtio_answer"), window
 
     def _place(self, fd: int) -> None:
         for queue in self._listening[fd]:

@@ -122,6 +122,12 @@ class Net:
         self._halt()
         self._forget()
 
+    def close(self) -> None:
+        """Give back what the engine holds, once the function is closed and no vCPU runs any more.
+        Idempotent."""
+        if self.engine is not None:
+            self.engine.close()
+
     def _go(self) -> None:
         device = self.device
         if self._running or self.engine is None or not device.live or not device.dma.allowed:

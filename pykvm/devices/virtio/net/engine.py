@@ -48,5 +48,8 @@ class Engine(Protocol):
     def kicked(self, queue: Queue) -> None:
         """The driver kicked a receive or transmit queue."""
 
+    def close(self) -> None:
+        """Give back what it holds of the host's, once stopped. Idempotent."""
+
 
 Make = Callable[[VirtioDevice, NetBackend], Engine]

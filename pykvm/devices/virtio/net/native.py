@@ -41,13 +41,16 @@ _MODES_OF_FILTER = (
 class _Pair:
     """A receive and a transmit queue with their thread."""
 
-    def __init__(self, number: int, fd: int, device: VirtioDevice, poll: bool) -> None:
+    def __init__(
+        self, number: int, fd: int, device: VirtioDevice, poll: bool, by_vcpu: bool
+    ) -> None:
         self._device = device
         self.number = number
         self._queues: tuple[Queue, Queue] | None = None
         self.net: Any = ffi.gc(ffi.new("struct pk_vnet *"), lib.pk_vnet_free)
         self.net.fd = fd
         self.net.poll = poll
+        self.net.by_vcpu = by_vcpu
 
     def start(self, session: Session, queues: tuple[Queue, Queue]) -> None:
         """Raises DeviceError for a ring that cannot be, HostError when there are no more threads;
@@ -72,11 +75,15 @@ class _Pair:
             self._wire(call, queue.index)
         wires = self._device.wires
         if wires is not None:
+            self._kicks = net.kick_at = wires.kicks_of(net.kick)
+            if net.kick_at:
+                lib.pk_kicks_switch(net.kick_at, False)
             wires.listen(net.kick, (queue.index for queue in queues))
             self._device.loop.add_reader(net.notice, self._noticed)
             error = lib.pk_vnet_start(net)
             if error:
                 raise HostError(f"a network card's thread cannot start: {os.strerror(error)}")
+            lib.pk_virtio_attach(wires.pairs, self.number, net)
 
     def _wire(self, call: Any, queue: int) -> None:
         wires = self._device.wires
@@ -116,8 +123,10 @@ class _Pair:
         if queues is None:
             return
         self._queues = None
-        if self._device.wires is not None:
-            self._device.wires.ignore(net.kick)
+        wires = self._device.wires
+        if wires is not None:
+            lib.pk_virtio_attach(wires.pairs, self.number, ffi.NULL)
+            wires.ignore(net.kick)
             self._device.loop.remove_reader(net.notice)
         lib.pk_vnet_stop(net)
         for native, on, queue in ((net.rx, net.rx_on, queues[0]), (net.tx, net.tx_on, queues[1])):
@@ -143,13 +152,17 @@ class _Pair:
 class NativeEngine:
     """See ``engine.Engine``. Without the device's wires nothing runs by itself, but ``work`` does
     what the threads would (for tests). With ``poll`` off a thread never looks for work that it was
-    not told of."""
+    not told of. With ``by_vcpu`` the vCPU that kicks does the work, always; without it only while
+    the thread has no processor of its own."""
 
-    def __init__(self, device: VirtioDevice, backend: NetBackend, *, poll: bool = True) -> None:
+    def __init__(
+        self, device: VirtioDevice, backend: NetBackend, *, poll: bool = True,
+        by_vcpu: bool = False,
+    ) -> None:  # fmt: skip
         self._device = device
         self._backend = backend
         fds = backend.native_fds
-        self.pairs = [_Pair(n, fd, device, poll) for n, fd in enumerate(fds)]
+        self.pairs = [_Pair(n, fd, device, poll, by_vcpu) for n, fd in enumerate(fds)]
         self._running: list[_Pair] = []
 
     def start(self, session: Session) -> None:
@@ -162,6 +175,10 @@ class NativeEngine:
         running, self._running = self._running, []
         for pair in running:
             pair.stop()
+
+    def close(self) -> None:
+        for pair in self.pairs:
+            lib.pk_vnet_free(pair.net)
 
     def kicked(self, queue: Queue) -> None:
         if self._device.wires is None:

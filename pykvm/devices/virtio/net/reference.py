@@ -36,6 +36,9 @@ class ReferenceEngine:
     def stop(self) -> None:
         self._session = None
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def kicked(self, queue: Queue) -> None:
         if queue.index % 2:
             self._device.serve(queue, self._send)

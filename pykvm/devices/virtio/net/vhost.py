@@ -88,6 +88,9 @@ class VhostEngine:
         for pair in pairs:
             pair.stop()
 
+    def close(self) -> None:
+        self._native.close()
+
     def kicked(self, queue: Queue) -> None:
         """A kick that KVM did not take, of another width."""
         if self._by_native:

@@ -1,7 +1,6 @@
+/* Causes, mask, delay timers and INTA# (manual, 3.4, 13.4.17 to 13.4.22). Everything here holds the causes'
+ * lock, which may be taken with the worker's held and takes none but the line's. */
 #include "e1000_card.h"
-#include "host.h"
-
-#include <time.h>
 
 enum { ITR_UNIT = 256, DELAY_UNIT = 1024 }; /* ns */
 enum {
@@ -11,13 +10,6 @@ enum {
     SENT_PAUSE = 4,     /* answers without frames after which somebody might */
     QUIET = 50000,      /* ns without frames after which it waits no longer: who sends waits for it */
 };
-
-uint64_t pk_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static void lock(struct pk_e1000 *card) { pthread_mutex_lock(&card->irq.lock); }
 static void unlock(struct pk_e1000 *card) { pthread_mutex_unlock(&card->irq.lock); }
@@ -45,13 +37,11 @@ static uint64_t patience(const struct pk_e1000 *card)
     return (wanted < PATIENCE ? wanted : PATIENCE) * (only_sent(card) ? SENT_MORE : 1);
 }
 
-uint64_t pk_e1000_answer_time(const struct pk_e1000 *card) { return answered(&card->irq); }
-
 /* Whether the receive ring cannot wait. */
 static bool pressed(const struct pk_e1000 *card)
 {
     uint32_t count = cell(card, E_RDLEN) / DESCRIPTOR;
-    return count && pk_e1000_room(card) <= count / 4;
+    return count && receive_room(card) <= count / 4;
 }
 
 /* Before that time the line may not rise; 0: it may. ITR is the guest's own word. But where an
@@ -81,7 +71,7 @@ static void rise(struct pk_e1000 *card, uint64_t now)
     if (now < due) {
         if (due != irq->held) {
             irq->held = due;
-            pk_e1000_wake(card); /* it sleeps until the next thing that it knows of */
+            pk_worker_wake(&card->worker); /* it sleeps until the next thing that it knows of */
         }
         return;
     }
@@ -193,7 +183,7 @@ void pk_e1000_delay(struct pk_e1000 *card, struct pk_e1000_timer *timer, uint32_
     timer->at = now + (uint64_t)delay * DELAY_UNIT;
     if (timer->bound && timer->at > timer->bound)
         timer->at = timer->bound;
-    pk_e1000_wake(card);
+    pk_worker_wake(&card->worker);
     unlock(card);
 }
 

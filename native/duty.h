@@ -1,0 +1,104 @@
+/* Who works now: the card's thread, or the vCPU that rings; and when the thread looks for work, when it
+ * naps, when it sleeps.
+ *
+ * Two ways to have a doorbell served, and each is right somewhere. A thread that looks for work takes
+ * doorbells from the guest for nothing and works beside it, but costs a processor. Where none is free
+ * (processors.h), a frame would wait until the scheduler runs the thread; there, and whenever the thread
+ * is not running right now, the vCPU that rings does the work itself.
+ *
+ * How long the thread looks follows KVM's way with halted vCPUs (Documentation/virt/kvm/halt-polling.rst):
+ * the time grows while sleeps turn out short and falls back after a long one, so it is spent only where
+ * work keeps coming.
+ *
+ * A guest that does not wait for what it sends pays for each of those doorbells, and without a processor for
+ * the thread a nap is better: doorbells are turned off, and when it is over there are many requests. A guest
+ * that does wait is kept waiting by that. Which one it is nothing tells but trying: after a row of doorbells
+ * the thread naps for a moment, and goes on if more requests are done in the time than without.
+ *
+ * This knows no card and no clock: times are ns of any clock that does not run back, and the caller's.
+ */
+#ifndef PYKVM_DUTY_H
+#define PYKVM_DUTY_H
+
+#include "processors.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    PK_DUTY_LEAST = 50000,  /* ns that the thread looks at least, where it may */
+    PK_DUTY_MOST = 200000,
+    PK_DUTY_STALE = 30000,  /* ns after which a thread that has not looked is not running */
+    PK_DUTY_SOON = 200000,  /* ns between two doorbells that make it worth looking for a third */
+    PK_DUTY_NAP = 50000,    /* ns */
+    PK_DUTY_ROW = 32,       /* doorbells after which a nap is tried */
+    PK_DUTY_NAPS = 4,       /* naps after which it has been tried */
+    PK_DUTY_RETRY = 4000000, /* ns until the next try, doubled each time that it does not pay */
+    PK_DUTY_RETRY_MOST = 512000000,
+};
+
+/* Requests that were done, and the time that it took. */
+struct pk_duty_pace {
+    uint64_t requests, ns;
+};
+
+struct pk_duty {
+    uint32_t look;     /* whether the thread may look for work at all */
+    uint32_t always;   /* whether the vCPU that rings always does the work */
+    uint32_t asleep;   /* atomic; the thread waits for the host */
+    uint32_t reserved;
+    uint64_t looked;   /* when the thread last looked; atomic */
+    uint64_t rang;     /* when a vCPU last was to do work; atomic */
+    uint64_t limit;    /* ns that the thread looks; 0 counts as PK_DUTY_LEAST */
+    uint64_t idle;     /* since when the thread has found nothing; 0: it just did */
+    struct pk_processors processors;
+
+    uint32_t may_nap;  /* whether the card can turn doorbells off at once */
+    uint32_t napping;  /* atomic; doorbells are off, or will be as soon as the thread runs */
+    uint64_t since;    /* of the doorbells in a row, or the naps: when it began, */
+    uint64_t before;   /* how many requests had been done by then, */
+    uint64_t last, last_requests; /* the same for the last one */
+    uint32_t row;      /* how many there are */
+    uint32_t reserved2;
+    struct pk_duty_pace served; /* without napping */
+    uint64_t retry;    /* do not try before that time */
+    uint64_t pause;    /* ns, the last time between two tries; 0: the last one paid */
+};
+
+/* -- the vCPU that rings ----------------------------------------------------------------------- */
+
+enum pk_duty_ring {
+    PK_DUTY_LEAVE, /* the thread is on it */
+    PK_DUTY_SERVE, /* do it */
+    PK_DUTY_CALL,  /* do it, and have the thread look for what comes next */
+};
+enum pk_duty_ring pk_duty_ring(struct pk_duty *duty, uint64_t now);
+
+/* It did, and `requests` have been done by now, in all; with the card's lock. True when the thread is to take a
+ * nap: doorbells are left to it from now on. */
+bool pk_duty_served(struct pk_duty *duty, uint64_t now, uint64_t requests);
+
+/* -- the thread ------------------------------------------------------------------------------- */
+
+/* It looks now. */
+void pk_duty_looks(struct pk_duty *duty, uint64_t now);
+
+/* It found something. */
+void pk_duty_busy(struct pk_duty *duty);
+
+/* It found nothing: true when it is to sleep. */
+bool pk_duty_over(struct pk_duty *duty, uint64_t now);
+
+/* It slept for that long, until `now`. */
+void pk_duty_slept(struct pk_duty *duty, uint64_t ns, uint64_t now);
+
+/* Whether it is to nap before it works, with doorbells off. */
+bool pk_duty_naps(const struct pk_duty *duty);
+
+/* It has napped, and done what there was: true when it is to do so again. With the card's lock. */
+bool pk_duty_napped(struct pk_duty *duty, uint64_t now, uint64_t requests);
+
+/* Whether doorbells are the thread's: there is a processor for it. */
+bool pk_duty_free(const struct pk_duty *duty, uint64_t now);
+
+#endif
