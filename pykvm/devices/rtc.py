@@ -33,6 +33,13 @@ def _from_bcd(value: int) -> int:
     return (value >> 4) * 10 + (value & 0xF)
 
 
+def _days_before(year: int, month: int) -> int:
+    """Days from 1970 to the first of ``month`` (0 to 11) of any ``year`` of the Gregorian calendar,
+    year 0 too, which ``datetime`` lacks: counted in years that begin with March."""
+    year, month = (year, month - 2) if month >= 2 else (year - 1, month + 10)
+    return 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 - 719468
+
+
 class Rtc:
     """``memory_low`` and ``memory_high`` (bytes) go into the cells where firmware leaves them;
     ``wall_clock`` returns seconds since 1970, UTC."""
@@ -169,20 +176,21 @@ class Rtc:
         cells[r.CENTURY] = _bcd(t.tm_year // 100 % 100)
 
     def _adopt(self) -> None:
-        """Take the time cells as the guest's time from now on; nonsense in them is cut to fit."""
-        from calendar import timegm  # brings datetime along: only for who sets the clock
+        """Take the time cells as the guest's time from now on.
 
+        The chip checks nothing and counts on from what it holds. So a cell that says too much is
+        the counter gone round, and a day past its month's end is one of the next month.
+        """
         cells = self._cells
-        year = _from_bcd(cells[r.CENTURY]) * 100 + self._decode(cells[r.YEAR]) % 100
-        fields = (
-            max(year, 1970),
-            min(max(self._decode(cells[r.MONTH]), 1), 12),
-            min(max(self._decode(cells[r.DAY]), 1), 31),
-            self._decode_hour(cells[r.HOURS]) % 24,
-            self._decode(cells[r.MINUTES]) % 60,
-            self._decode(cells[r.SECONDS]) % 60,
-        )
-        self._offset = timegm((*fields, 0, 0, 0)) - int(self._wall_clock())
+        year = _from_bcd(cells[r.CENTURY]) % 100 * 100 + self._decode(cells[r.YEAR]) % 100
+        month = (self._decode(cells[r.MONTH]) - 1) % 12
+        day = (self._decode(cells[r.DAY]) - 1) % 31
+        hour = self._decode_hour(cells[r.HOURS]) % 24
+        minute = self._decode(cells[r.MINUTES]) % 60
+        second = self._decode(cells[r.SECONDS]) % 60
+        days = _days_before(year, month) + day
+        clock = ((days * 24 + hour) * 60 + minute) * 60 + second
+        self._offset = clock - int(self._wall_clock())
 
     # -- interrupts ---------------------------------------------------------------------------
 

@@ -81,14 +81,67 @@ def test_what_is_set_reads_back_in_every_format(hour, minute, second, binary, ho
     assert bench.time()[4:7] == [coded, code(minute), code(second)]
 
 
-@given(cells=st.lists(st.integers(0, 255), min_size=10, max_size=10))
-def test_nonsense_in_the_time_cells_breaks_nothing(cells):
+_TIME = (r.SECONDS, r.MINUTES, r.HOURS, r.WEEKDAY, r.DAY, r.MONTH, r.YEAR, r.CENTURY)
+_STEPS = st.lists(
+    st.tuples(
+        st.sampled_from((*_TIME, r.SECONDS_ALARM, r.MINUTES_ALARM, r.HOURS_ALARM, r.REG_A, r.REG_B,
+                         r.REG_C, r.REG_D)) | st.integers(0, 127),
+        st.integers(0, 255),
+        st.integers(0, 90 * SECOND),
+    ),
+    max_size=30,
+)  # fmt: skip
+
+
+@given(steps=_STEPS)
+def test_any_values_in_any_order_are_survived(steps):
     bench = Bench()
+    for cell, value, later in steps:
+        bench.set(cell, value)
+        bench.clock.advance(later)
+        assert all(0 <= byte <= 255 for byte in bench.time())
+        copy = Bench()
+        copy.rtc.restore(bench.rtc.state())
+        copy.time()
+
+
+@pytest.mark.parametrize("binary", [0, 0x04])
+@pytest.mark.parametrize("set_mode", [0, 0x80])
+@pytest.mark.parametrize("cell", _TIME)
+def test_no_value_of_a_time_cell_ends_anything(cell, set_mode, binary):
+    for value in range(256):
+        bench = Bench()
+        bench.set(r.REG_B, 0x02 | binary | set_mode)
+        bench.set(cell, value)
+        bench.set(r.REG_B, 0x02 | binary)
+        bench.time()
+
+
+def test_a_time_that_no_calendar_has_counts_on(bench):
     bench.set(r.REG_B, 0x82)
-    for cell, value in enumerate(cells):
+    for cell, value in zip(
+        (r.CENTURY, r.YEAR, r.MONTH, r.DAY, r.HOURS, r.MINUTES, r.SECONDS),
+        (0x20, 0x26, 0x02, 0x31, 0x23, 0x59, 0x59), strict=True,
+    ):  # fmt: skip
+        bench.set(cell, value)
+    assert bench.time()[:7] == [0x20, 0x26, 0x02, 0x31, 0x23, 0x59, 0x59]  # as it was written
+    bench.set(r.REG_B, 0x02)
+    bench.clock.now += SECOND
+    assert bench.time()[:7] == [0x20, 0x26, 0x03, 0x04, 0x00, 0x00, 0x00]
+
+
+def test_the_last_century_ends_in_the_first(bench):
+    bench.set(r.REG_B, 0x82)
+    for cell, value in zip(
+        (r.CENTURY, r.YEAR, r.MONTH, r.DAY, r.HOURS, r.MINUTES, r.SECONDS),
+        (0x99, 0x99, 0x12, 0x31, 0x23, 0x59, 0x59), strict=True,
+    ):  # fmt: skip
         bench.set(cell, value)
     bench.set(r.REG_B, 0x02)
-    bench.time()
+    bench.clock.now += SECOND
+    assert bench.time()[:7] == [0x00, 0x00, 0x01, 0x01, 0x00, 0x00, 0x00]
+    bench.set(r.MINUTES, 0x30)  # in the year 0, which datetime lacks
+    assert bench.time()[:7] == [0x00, 0x00, 0x01, 0x01, 0x00, 0x30, 0x00]
 
 
 def test_status_registers_read_as_the_datasheet_has_them(bench):
