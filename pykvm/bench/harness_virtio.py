@@ -93,7 +93,7 @@ class VirtioHarness:
         for step in _STEPS:
             device.accept(int(features), legacy=False)
             if step & 4:
-                device.enable(queue)
+                device.enable(queue, legacy=False)
             device.write_status(step, legacy=False)
 
     def _fill(self, rows: list[bytes], heads: list[int]) -> None:

@@ -18,9 +18,10 @@ from pykvm.devices.virtio.packed import PackedRing
 from pykvm.devices.virtio.queue import NO_VECTOR, Queue
 from pykvm.devices.virtio.ring import Chain, Ring
 from pykvm.devices.virtio.split import SplitRing
-from pykvm.devices.virtio.status import Status, advance
+from pykvm.devices.virtio.status import Status
 from pykvm.devices.virtio.traced import TracedRing
 from pykvm.devices.virtio.wires import Wires
+from pykvm.devices.virtio.writes import Write, advance, may
 from pykvm.errors import DeviceError
 from pykvm.interfaces import EventLoop
 
@@ -127,12 +128,15 @@ class VirtioDevice:
         """Whether all bits of ``feature`` were negotiated."""
         return self.features & feature == feature
 
+    def may(self, write: Write, *, legacy: bool) -> bool:
+        """Whether the driver may write that now, by that interface."""
+        return may(write, self.status, legacy=legacy)
+
     # -- the driver's steps -------------------------------------------------------------------
 
     def accept(self, features: int, *, legacy: bool) -> None:
         """The driver writes the features that it takes; ignored once they are final."""
-        final = Status.DRIVER_OK if legacy else Status.FEATURES_OK
-        if not self.status & final:
+        if self.may(Write.FEATURES, legacy=legacy):
             self.features = features & (self.offered & LEGACY if legacy else -1)
 
     def write_status(self, written: int, *, legacy: bool) -> None:
@@ -141,9 +145,9 @@ class VirtioDevice:
             self.reset()
             return
         before = self.status
-        self.status = advance(before, written, legacy=legacy, features_fit=self._features_fit)
+        self.status = advance(before, written, legacy=legacy, features_fit=self._features_fit())
         new = self.status & ~before
-        if legacy and new & Status.DRIVER_OK and not before & Status.FEATURES_OK:
+        if legacy and new & Status.DRIVER_OK:
             self.features &= self.offered & LEGACY  # nobody asked whether they fit
         if new & (Status.DRIVER_OK if legacy else Status.FEATURES_OK):
             self.tell("features", {"accepted": names(self.features, self.type.flags)})
@@ -182,9 +186,15 @@ class VirtioDevice:
         ring: Ring = make(self.dma, queue.layout, self.features)
         queue.ring = TracedRing(ring, queue.index, self.trace) if self.trace is not None else ring
 
-    def enable(self, queue: Queue) -> None:
+    def set_up(self, queue: Queue, name: str, value: int, *, legacy: bool) -> None:
+        """The driver gives a queue its ``size``, or the place of one of its parts."""
+        write = Write.QUEUE_SIZE if name == "size" else Write.QUEUE_PLACE
+        if self.may(write, legacy=legacy):
+            queue.set(name, value)
+
+    def enable(self, queue: Queue, *, legacy: bool) -> None:
         """The driver has set a queue up."""
-        if queue.enabled:
+        if queue.enabled or not self.may(Write.QUEUE_ENABLE, legacy=legacy):
             return
         queue.enabled = True
         if self.live:
@@ -194,8 +204,10 @@ class VirtioDevice:
             except DeviceError as error:
                 self.broke(error)
 
-    def reset_queue(self, queue: Queue) -> None:
+    def reset_queue(self, queue: Queue, *, legacy: bool) -> None:
         """The driver takes one queue back (2.6.1)."""
+        if not self.may(Write.QUEUE_RESET, legacy=legacy):
+            return
         if self.live and queue.enabled:
             self.type.queue_stopped(queue)
         queue.reset()

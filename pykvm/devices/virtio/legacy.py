@@ -105,11 +105,11 @@ class LegacyWindow(SimpleDevice):
             return
         queue = device.queues[self.selected]
         if page == 0:
-            device.reset_queue(queue)
+            device.reset_queue(queue, legacy=True)
             return
         base = page * PAGE
         avail = base + 16 * queue.size
         used = avail + 6 + 2 * queue.size + PAGE - 1 & ~(PAGE - 1)
         for name, address in (("descriptors", base), ("driver", avail), ("device", used)):
-            queue.set(name, address)
-        device.enable(queue)
+            device.set_up(queue, name, address, legacy=True)
+        device.enable(queue, legacy=True)

@@ -125,18 +125,20 @@ class ModernWindow(SimpleDevice):
                     self._set_queue(self._queue, name, value)
 
     def _set_queue(self, queue: Queue, name: str, value: int) -> None:
+        device = self._device
         match name:
             case "QUEUE_SIZE" if 0 < value <= queue.largest:
-                queue.set("size", value)
+                device.set_up(queue, "size", value, legacy=False)
             case "QUEUE_VECTOR":
                 queue.vector = self._function.vector(value)
             case "QUEUE_ENABLE" if value == 1:
-                self._device.enable(queue)
-            case "QUEUE_RESET" if value == 1 and self._device.has(Feature.RING_RESET):
-                self._device.reset_queue(queue)
+                device.enable(queue, legacy=False)
+            case "QUEUE_RESET" if value == 1 and device.has(Feature.RING_RESET):
+                device.reset_queue(queue, legacy=False)
             case _ if name in _ADDRESSES:
                 attribute, high = _ADDRESSES[name]
-                queue.set_half(attribute, high, value)
+                address = queue.with_half(attribute, high, value)
+                device.set_up(queue, attribute, address, legacy=False)
 
 
 def _half(features: int, select: int) -> int:

@@ -36,10 +36,10 @@ class Queue:
         if not self.enabled:
             setattr(self, name, value)
 
-    def set_half(self, name: str, high: bool, value: int) -> None:
-        """32 bits of an address."""
-        old = getattr(self, name)
-        self.set(name, old & 0xFFFF_FFFF | value << 32 if high else old >> 32 << 32 | value)
+    def with_half(self, name: str, high: bool, value: int) -> int:
+        """The address ``name`` with 32 of its bits replaced."""
+        old: int = getattr(self, name)
+        return old & 0xFFFF_FFFF | value << 32 if high else old >> 32 << 32 | value
 
     def state(self) -> dict[str, Any]:
         ring = self.ring.state() if self.ring is not None else None
