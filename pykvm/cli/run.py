@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from pykvm.cli import values
+from pykvm.cli.stderr import STDERR
 from pykvm.hints import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -160,7 +161,9 @@ def _run(args: argparse.Namespace) -> int:
                 pass  # better told now than when the guest has run
 
         def attach(machine: Machine) -> None:
+            machine.terminals.append(STDERR)
             if tracer is not None:
+                tracer.warn = machine.complaints.tell
                 stack.callback(tracer.close)
                 _attach(args, tracer, statistics, machine)
 
@@ -199,7 +202,7 @@ def _start(mode: str) -> Start | None:
 
 def say(line: str) -> None:
     """pykvm's own words go to stderr: stdout is the guest's."""
-    print(f"pykvm: {line}", file=sys.stderr, flush=True)
+    STDERR.write(f"pykvm: {line}\n")
 
 
 def _observers(args: argparse.Namespace) -> tuple[Tracer | None, Statistics | None]:
@@ -270,13 +273,13 @@ def _report(
     if outcome.report is not None:
         from pykvm.crash import render
 
-        print(render(outcome.report), file=sys.stderr)
+        STDERR.write(render(outcome.report) + "\n")
     elif outcome.status in (6, 124, 130):
         say(f"stopped after {args.timeout:g} s" if outcome.status == 124 else outcome.reason)
     if statistics is None:
         return
     if args.stats:
-        statistics.print_table()
+        statistics.print_table(STDERR)
     if args.stats_json:
         import json
 

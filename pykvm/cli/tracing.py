@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 
+from pykvm.cli.stderr import STDERR
 from pykvm.errors import UsageError
 from pykvm.trace.select import Selection
 from pykvm.trace.text import TextSink
@@ -14,7 +14,7 @@ def text_sink(kinds: str, path: str | None, devices: Iterable[str] = ()) -> Text
     """A sink for the events that ``kinds`` names. Raises UsageError."""
     selection = Selection(kinds, devices)
     if path is None:
-        return TextSink(sys.stderr, selection.accepts, wants_code=selection.wants_exits)
+        return TextSink(STDERR, selection.accepts, wants_code=selection.wants_exits)
     try:
         stream = open(path, "w", buffering=1 << 16)  # noqa: SIM115  (the sink owns it)
     except OSError as e:

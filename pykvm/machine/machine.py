@@ -24,6 +24,7 @@ from pykvm.kvm.system import Kvm, install_kick
 from pykvm.kvm.vm import Vm
 from pykvm.machine import board, cpu, cpuid, fwcfg, placing, probe_syscall
 from pykvm.machine.cards import plug_cards
+from pykvm.machine.complaints import Complaints
 from pykvm.machine.config import Config
 from pykvm.machine.cpumodel import HOST, CpuModel
 from pykvm.machine.halt import HaltWatch
@@ -39,6 +40,13 @@ if TYPE_CHECKING:
     from pykvm.trace.recorder import Tracer
 
 Say = Callable[[str], None]
+
+
+class Terminal(Protocol):
+    """What may wait for somebody who reads."""
+
+    def close(self) -> None:
+        """The run is over: wait no more. From any thread, idempotent."""
 
 
 class NetworkCard(Protocol):
@@ -74,16 +82,17 @@ class Machine:
         self.outcome: Outcome | None = None
         self.threads: list[VcpuThread] = []
         self.cards: list[NetworkCard] = []
-        self.terminals: list[CharBackend] = []
+        self.terminals: list[Terminal] = []
         self.resized: Callable[[], None] = lambda: None
         """The user's terminal has another size; also from a signal handler."""
         self._plugged = True
-        self._blamed: set[str] = set()
+        self.complaints = Complaints(say)
         self._gsis: dict[int, Gsi] = {}
         self.started_ns = time.monotonic_ns()
         self._stopped = threading.Event()
         self._stop_lock = threading.Lock()
         with ExitStack() as stack:
+            stack.callback(self.complaints.close)
             self._build(stack, serial, add)
             self._stack = stack.pop_all()
 
@@ -210,6 +219,7 @@ class Machine:
             for thread in self.threads:
                 thread.join()
             self.loop.stop()
+            self.complaints.close()
         assert self.outcome is not None
         if self.outcome.error is not None:
             raise self.outcome.error
@@ -262,7 +272,7 @@ class Machine:
     def open_terminal(self, option: str, where: str) -> CharBackend:
         """What ``option`` names as the place of a terminal. Raises UsageError, HostError."""
         keys = {"x": self._quit, "n": self._toggle_cables, "p": self._press_power_button}
-        return open_char_backend(where, self.loop, keys, self.say, option=option)
+        return open_char_backend(where, self.loop, keys, self.complaints.tell, option=option)
 
     def guest_exit(self, status: int) -> None:
         self.stop(Outcome("the guest exited", status=status))
@@ -278,10 +288,9 @@ class Machine:
 
     def device_error(self, device: str, error: DeviceError) -> None:
         """The guest asked ``device`` for the impossible: the user is told, the guest goes on.
-        Called with the lock held."""
-        if device not in self._blamed:  # a guest that does it in a loop is told of once
-            self._blamed.add(device)
-            self.say(f"{device}: {error}")
+        Called with the lock held. ``device`` is one of the machine's, or a bus: nothing that the
+        guest has a say in."""
+        self.complaints.add(device, error)
         tell = self.teller(device)
         if tell is not None:
             tell("error", {"message": str(error)})
@@ -305,7 +314,7 @@ class Machine:
 
     def _toggle_cables(self) -> None:
         self._set_cables(not self._plugged)
-        self.say("network cables are " + ("plugged in" if self._plugged else "pulled"))
+        self.complaints.tell("network cables are " + ("plugged in" if self._plugged else "pulled"))
 
     def press_power_button(self) -> None:
         """As a person would; from any thread without the lock. What follows is up to the guest."""
@@ -314,7 +323,7 @@ class Machine:
 
     def _press_power_button(self) -> None:
         if not self.board.acpi.press_button():
-            self.say("the guest does not listen to its power button; Ctrl-A x quits")
+            self.complaints.tell("the guest does not listen to its power button; Ctrl-A x quits")
 
     def _quit(self) -> None:
         self.stop(Outcome("the user quit", status=130))

@@ -197,7 +197,8 @@ class VcpuThread:
         except DeviceError as error:
             if not write:
                 data[:] = b"\xff" * size
-            self._blame_guest(f"{bus.name} {address:#x}", error)
+            found = bus.find(address)
+            self._blame_guest(found.device.name if found else bus.name, error)
 
     def nothing(self) -> None:
         """Nothing to do: run on."""

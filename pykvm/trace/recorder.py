@@ -16,7 +16,8 @@ class Tracer:
     """
 
     def __init__(self, *, warn: Callable[[str], None]) -> None:
-        self._warn = warn
+        self.warn = warn
+        """Also settable: a machine has a way that waits for nobody."""
         self._sinks: tuple[TraceSink, ...] = ()
         self._wants_code = False
 
@@ -66,4 +67,4 @@ class Tracer:
 
     def _say(self, line: str) -> None:
         with suppress(OSError, ValueError):  # stderr can be what failed: a closed pipe
-            self._warn(line)
+            self.warn(line)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TextIO
+from typing import IO, Any, NamedTuple, cast
 
 from pykvm.trace import kernel
 from pykvm.trace.events import FINISHED, Event, ExitEvent
 from pykvm.trace.histogram import Histogram
+from pykvm.trace.text import Stream
 
 Kernel = Mapping[int, Mapping[str, int]]
 """KVM's own counters: vCPU number -> name in ``KVM_GET_STATS_FD`` -> value."""
@@ -103,7 +104,7 @@ class Statistics:
         ]
         return "\n".join([*lines, *self._footer()])
 
-    def print_table(self, stream: TextIO | None = None) -> None:
+    def print_table(self, stream: Stream | None = None) -> None:
         """Print the table to ``stream`` (stderr): with lines and colours on a terminal."""
         stream = sys.stderr if stream is None else stream
         if not stream.isatty():
@@ -118,7 +119,7 @@ class Statistics:
             table.add_column(name, justify="left" if n < _TEXT_COLUMNS else "right", no_wrap=True)
         for row in self._cells():
             table.add_row(*row, style="red" if row[1] == UNCLAIMED else None)
-        console = Console(file=stream)
+        console = Console(file=cast(IO[str], stream))
         console.print(table)
         for line in self._footer():
             console.print(line, markup=False, highlight=False)

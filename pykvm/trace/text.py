@@ -7,12 +7,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TextIO
+from typing import Protocol
 
 from pykvm.net.summary import summary as frame_summary
 from pykvm.registers import Register
 from pykvm.trace.disasm import exiting_instruction
 from pykvm.trace.events import DeviceEvent, Event, ExitEvent, IrqEvent
+
+
+class Stream(Protocol):
+    """Where text goes: an open file, or what can do as much."""
+
+    def write(self, text: str, /) -> int:
+        """Write all of it."""
+
+    def flush(self) -> None:
+        """Let the reader have it."""
+
+    def isatty(self) -> bool:
+        """Whether people read along."""
+
+    def close(self) -> None:
+        """That was all."""
+
 
 Accepts = Callable[[Event], bool]
 
@@ -32,7 +49,7 @@ class TextSink:
 
     def __init__(
         self,
-        stream: TextIO,
+        stream: Stream,
         accepts: Accepts = lambda event: True,
         *,
         owned: bool = False,
