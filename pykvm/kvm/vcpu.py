@@ -181,9 +181,10 @@ class Vcpu:
         call(self.fd, "KVM_SET_GUEST_DEBUG", debug)
 
     def translate(self, linear: int) -> int | None:
-        """The guest-physical address of a linear one, or None when it is not mapped."""
+        """The guest-physical address of a linear one, which wraps at 2^64; None when it is not
+        mapped."""
         value = ffi.new("struct kvm_translation *")
-        value.linear_address = linear
+        value.linear_address = linear & (1 << 64) - 1
         call(self.fd, "KVM_TRANSLATE", value)
         return int(value.physical_address) if value.valid else None
 

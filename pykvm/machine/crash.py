@@ -48,7 +48,7 @@ def unhandled_real_exception(thread: VcpuThread, vector: int) -> Outcome:
     except GuestMemoryError:
         return _outcome(thread, f"exception {name} with a stack outside RAM")
     sregs.cs.selector, sregs.cs.base = cs, cs << 4
-    regs.rip, regs.rflags, regs.rsp = ip, flags, regs.rsp + 6
+    regs.rip, regs.rflags, regs.rsp = ip, flags, regs.rsp + 6 & (1 << 64) - 1
     return _outcome(thread, f"exception {name} and the guest has no handler for it", regs, sregs)
 
 

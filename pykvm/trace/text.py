@@ -120,8 +120,15 @@ def _exit(event: ExitEvent) -> str:
     code = event.code
     if code is None:
         return start + what
-    instruction = exiting_instruction(event) or ""
+    instruction = _instruction(event)
     return f"{start}{what:<67}  {code.rip:#x}  {instruction}".rstrip()
+
+
+def _instruction(event: ExitEvent) -> str:
+    try:
+        return exiting_instruction(event) or ""
+    except Exception:  # the bytes are the guest's, and capstone stumbles as it likes
+        return "(cannot be read)"
 
 
 def summary(event: ExitEvent) -> str:

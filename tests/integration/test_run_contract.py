@@ -282,3 +282,23 @@ def test_a_panic_that_the_guest_tells_ends_with_6_and_a_line(image):
     done = run("run", image(bytes.fromhex("66ba0505 b001 ee ebfe")))
     assert done.returncode == 6
     assert done.stderr == b"pykvm: the guest panicked, and said so by pvpanic\n"
+
+
+@pytest.mark.parametrize("base", [2**64 - 16, 2**64 - 1, 2**63, 0x8000_0000_0000])
+@pytest.mark.parametrize("code", ["cd 42", "cc", "48 cf", "0f 01 d0"])  # int, int3, iretq, xgetbv
+def test_an_idt_where_addresses_end_is_the_guest_s_crash(image, base, code):
+    # lidt [rip + 4]; jmp over nothing; the instruction; then limit and base
+    body = bytes.fromhex(code) + b"\xf4" * 8
+    guest = b"\x0f\x01\x1d" + len(body).to_bytes(4, "little") + body
+    done = run("run", "--timeout", "20", image(guest + b"\xff\xff" + base.to_bytes(8, "little")))
+    assert done.returncode in (0, 6), done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("stack", [2**64 - 8, 2**64 - 3, 4, 0])
+@pytest.mark.parametrize("code", ["48 cf", "66 0f 6f 04 24", "f3 48 0f b8 04 24"])
+def test_a_stack_where_addresses_end_is_survived(image, stack, code):
+    guest = b"\x48\xbc" + stack.to_bytes(8, "little") + bytes.fromhex(code) + b"\xfa\xf4"
+    done = run("run", "--timeout", "20", image(guest))
+    assert done.returncode in (0, 6), done.stderr
+    assert b"Traceback" not in done.stderr

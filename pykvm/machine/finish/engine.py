@@ -74,9 +74,9 @@ class Engine:
     def _try(self, uc: Any, state: State, insn: Any) -> int | None:
         """One attempt; returns the vector of the exception that it ended in."""
         self._forget_changed_code(uc, state, insn)
-        registers.give(uc, state, insn)
         self._state, self._vector = state, None
         try:
+            registers.give(uc, state, insn)
             uc.emu_start(state.regs.rip, state.regs.rip + insn.size, count=1)
         except self._unicorn.UcError as error:
             self._drop(state.bits)

@@ -115,5 +115,10 @@ def _decoder(bits: int) -> Any:
 
 @lru_cache(maxsize=1024)
 def decode(code: bytes, rip: int, bits: int) -> Any:
-    """The instruction that ``code`` starts with, or None."""
-    return next(_decoder(bits).disasm(code, rip, 1), None)
+    """The instruction that ``code`` starts with, or None; also where capstone stumbles over it."""
+    import capstone
+
+    try:
+        return next(_decoder(bits).disasm(code, rip, 1), None)
+    except capstone.CsError:
+        return None

@@ -34,8 +34,9 @@ class Access(NamedTuple):
 
 
 def translate(memory: GuestMemory, sregs: Any, rflags: int, linear: int, access: Access) -> int:
-    """The physical address of ``linear``. Raises Fault; GuestMemoryError for tables
-    outside RAM; CannotFinish when they do not stand still."""
+    """The physical address of ``linear``, which wraps at 2^64. Raises Fault; GuestMemoryError for
+    tables outside RAM; CannotFinish when they do not stand still."""
+    linear &= (1 << 64) - 1
     if not sregs.cr0 & _CR0_PG:
         return linear
     for _ in range(_TRIES):

@@ -17,6 +17,7 @@ PAGE = 4096
 _PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3"
 CF, PF_, AF, ZF, SF, TF, OF, AC = 1 << 0, 1 << 2, 1 << 4, 1 << 6, 1 << 7, 1 << 8, 1 << 11, 1 << 18
 _EFER_LMA = 1 << 10
+_ALL = (1 << 64) - 1  # linear addresses and registers wrap there
 _HIGH_BYTES = ("ah", "bh", "ch", "dh")
 _LEGACY = ("ax", "bx", "cx", "dx", "si", "di", "sp", "bp")
 
@@ -73,7 +74,7 @@ class State:
 
     def commit(self, rip: int) -> None:
         """The instruction is over: keep the registers and go on at ``rip``."""
-        self.regs.rip = rip if self.long else rip & 0xFFFF_FFFF
+        self.regs.rip = rip & (_ALL if self.long else 0xFFFF_FFFF)
         self.vcpu.set_regs(self.regs)
 
     # -- registers ----------------------------------------------------------------------------
@@ -166,12 +167,13 @@ class State:
 
 
 def pieces(linear: int, size: int) -> list[tuple[int, int]]:
-    """``[linear, linear + size)`` page by page."""
+    """``[linear, linear + size)`` page by page; it wraps at 2^64."""
     found = []
+    linear &= _ALL
     while size:
         length = min(size, PAGE - linear % PAGE)
         found.append((linear, length))
-        linear, size = linear + length, size - length
+        linear, size = linear + length & _ALL, size - length
     return found
 
 

@@ -7,6 +7,7 @@ import pytest
 from pykvm.errors import GuestMemoryError
 from pykvm.machine.finish.fault import Fault
 from pykvm.machine.finish.paging import Access, translate
+from pykvm.machine.finish.state import pieces
 from pykvm.memory import GuestMemory
 
 P, W, U, A, D, LARGE = 1, 2, 4, 0x20, 0x40, 0x80
@@ -133,3 +134,9 @@ def test_tables_outside_ram_are_said_to_be(memory):
     sregs.cr3 = 1 << 40
     with pytest.raises(GuestMemoryError):
         translate(memory, sregs, 0, linear, READ)
+
+
+def test_linear_addresses_wrap_at_their_end(memory):
+    assert pieces(2**64 - 4, 8) == [(2**64 - 4, 4), (0, 4)]
+    assert pieces(2**64 + 4, 8) == [(4, 8)]
+    assert translate(memory, control(0, 0, cr0=0), 0, 2**64 + 0x10, READ) == 0x10

@@ -1,7 +1,11 @@
 """A frame in one line: what is inside, or at least who sent it to whom."""
 
+from unittest.mock import Mock
+
 import dpkt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pykvm.net.summary import summary
 
@@ -43,3 +47,31 @@ def test_a_frame_says_what_it_carries(data, inside):
 def test_a_frame_cut_short_anywhere_is_still_a_line(length):
     data = ip(6, dpkt.tcp.TCP(sport=1, dport=2, data=b"abc"))[:length]
     assert summary(data).endswith(f", {length} bytes")
+
+
+FRAGMENT, ROUTING, OPTIONS = 44, 43, 60
+
+
+@pytest.mark.parametrize("behind", [0, 6, 17, FRAGMENT, ROUTING, OPTIONS, 50, 51, 58, 59])
+def test_an_ipv6_fragment_with_another_extension_header_behind_it_is_told_of(behind):
+    extensions = bytes((behind, 0, 0, 9, 0, 0, 0, 1)) + bytes((59, *bytes(31)))
+    six = bytes((0x60, 0, 0, 0)) + len(extensions).to_bytes(2, "big") + bytes((FRAGMENT, 64))
+    data = B + A + b"\x86\xdd" + six + b"\xfe" * 32 + extensions  # dpkt cannot even build it
+    assert summary(data).startswith(ENDS)
+    assert summary(data).endswith(f", {len(data)} bytes")
+
+
+@given(
+    head=st.sampled_from((b"\x08\x00E", b"\x86\xdd`", b"\x81\0", b"\x88\x47", b"\x88\xcc", b"")),
+    data=st.binary(max_size=120), protocol=st.sampled_from((0, 4, 6, 17, 41, 43, 44, 50, 51, 60)),
+    hostile=st.sampled_from((None, RecursionError, AttributeError, TypeError, OverflowError)),
+)  # fmt: skip
+def test_any_frame_has_a_line_whatever_the_parser_raises(head, data, protocol, hostile):
+    body = bytearray(B + A + head + data)
+    for at in (20, 23):
+        if len(body) > at:
+            body[at] = protocol
+    with pytest.MonkeyPatch.context() as patch:
+        if hostile:
+            patch.setattr(dpkt.ethernet.Ethernet, "unpack", Mock(side_effect=hostile))
+        assert "\n" not in summary(bytes(body))

@@ -167,3 +167,12 @@ def test_a_hundred_thousand_events_lose_none(tmp_path):
     sink.close()
     with path.open() as file:
         assert sum(1 for _ in file) == count
+
+
+def test_bytes_that_the_disassembler_stumbles_over_do_not_end_the_trace(monkeypatch):
+    def stumble(event):
+        raise OverflowError("int too big to convert")
+
+    monkeypatch.setattr("pykvm.trace.text.exiting_instruction", stumble)
+    code = Code(2**64 - 1, 64, b"\xee", b"", {"rdx": 0x3F8, "rax": 0x48}, past=True)
+    assert render(out(code=code)).endswith("0xffffffffffffffff  (cannot be read)")
