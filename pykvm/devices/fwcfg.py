@@ -134,9 +134,10 @@ class FwCfg:
     def _copy(self, size: int, target: int) -> None:
         """To ``target``, zeros past the item's end; nothing when it is not all RAM."""
         self._memory.view(target, size).release()
-        data = self._item()[self.offset :][:size]
-        self._memory.write(target, data)
-        self._memory.fill(target + len(data), size - len(data))
+        with memoryview(self._item()) as item, item[self.offset : self.offset + size] as data:
+            self._memory.write(target, data)
+            done = len(data)
+        self._memory.fill(target + done, size - done)
         self._skip(size)
 
     def state(self) -> State:

@@ -1,6 +1,7 @@
 """fw_cfg through its registers: items by port, items by DMA, and requests of every kind."""
 
 import struct
+import tracemalloc
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -43,6 +44,18 @@ def dma(device, memory, control, size=0, address=BUFFER, at=REQUEST):
     for offset, half in ((4, at >> 32), (8, at & 0xFFFF_FFFF)):
         device.write(offset, 4, int.from_bytes(half.to_bytes(4, "big"), "little"))
     return int.from_bytes(memory.read(at, 4), "big")
+
+
+def test_what_is_asked_for_is_copied_and_nothing_behind_it(memory):
+    big = 64 << 20
+    device = f.FwCfg(memory, {f.KERNEL_DATA: lambda: bytes(big)}, {})
+    dma(device, memory, f.KERNEL_DATA << 16 | SELECT | READ, 1)
+    tracemalloc.start()
+    for _ in range(100):
+        assert dma(device, memory, READ, 1) == 0
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 20, "a byte costs no copy of the rest of its item"
 
 
 def test_it_signs_and_says_what_it_can(device):
