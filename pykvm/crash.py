@@ -14,7 +14,7 @@ from pykvm.trace.text import summary
 
 _SHOWN_BEFORE, _SHOWN_AFTER = 3, 4  # instructions around RIP
 _SHOWN_EXITS = 16
-_SHORT = 40  # characters of one value of a device's state
+_SHORT = 60  # characters of one value of a device's state
 _UNDEFINED = ("ud0", "ud1", "ud2", "int3", "int1", "into")  # they are an exception, and say so
 # Privileged wherever CPL is above 0; port access, CLI and STI can be allowed by IOPL.
 _PRIVILEGED = (

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pykvm.crash import CrashReport, Segment
 from pykvm.crash_registers import EXCEPTIONS
+from pykvm.devices.virtio.device import VirtioDevice
 from pykvm.errors import GuestMemoryError
+from pykvm.interfaces import Device
 from pykvm.kvm.abi import exit_names, ffi, lib
 from pykvm.machine.observe import GENERAL, NAMES, code_at
 from pykvm.machine.outcome import CRASH_STATUS, Outcome
@@ -78,6 +80,8 @@ def _outcome(thread: VcpuThread, reason: str, regs: Any = None, sregs: Any = Non
     values = dict(zip(NAMES, GENERAL.unpack(ffi.buffer(regs)), strict=True))
     rip = values.pop("rip")
     code = code_at(vcpu, machine.memory, sregs, rip, values)
+    with machine.lock:  # other vCPUs and the event loop go on
+        recent, devices = tuple(_recent(thread)), _devices(thread)
     report = CrashReport(
         reason=reason,
         vcpu=vcpu.number,
@@ -98,8 +102,8 @@ def _outcome(thread: VcpuThread, reason: str, regs: Any = None, sregs: Any = Non
             name: (int(getattr(sregs, name).base), int(getattr(sregs, name).limit))
             for name in ("gdt", "idt")
         },
-        recent=tuple(_recent(thread)),
-        devices={device.name: device.state() for device in machine.board.devices},
+        recent=recent,
+        devices=devices,
         code_is_mapped=bool(code.after),
         detail=thread.why_unfinished,
         stack_is_mapped=_is_ram(thread, sregs, sregs.ss.base * _uses_ss_base(sregs) + regs.rsp - 8),
@@ -139,6 +143,41 @@ def _segment(s: Any) -> Segment:
         width = "64-bit" if s.l else "32-bit" if s.db else "16-bit"
         attributes = f"{kind} {width} dpl {s.dpl}"
     return Segment(int(s.selector), int(s.base), int(s.limit), attributes)
+
+
+def _devices(thread: VcpuThread) -> dict[str, dict[str, Any]]:
+    """What each device on the board holds, and each PCI function; with the lock held."""
+    machine = thread.machine
+    states = {device.name: _registers(device) for device in machine.board.devices}
+    for function in machine.pci.functions:
+        inside = getattr(function, "device", None)
+        if isinstance(inside, VirtioDevice):
+            states[function.name] = _virtio(inside) | states.get(function.name, {})
+    return states
+
+
+def _registers(device: Device) -> dict[str, Any]:
+    """Its state; where that is an array of cells, the registers in it by name."""
+    state = dict(device.state())
+    cells = state.get("cells")
+    if isinstance(cells, dict):
+        del state["cells"]
+        for at, value in cells.items():
+            register = device.registers.lookup(at * 4, write=False)
+            if register is not None and register.count == 1:
+                state[register.name] = value
+    return state
+
+
+def _virtio(device: VirtioDevice) -> dict[str, Any]:
+    """Nothing is stopped for it, so nothing of the rings, which others may be working."""
+    state: dict[str, Any] = {"status": int(device.status), "features": device.features}
+    for queue in device.queues:
+        if queue.enabled:
+            parts = (queue.descriptors, queue.driver, queue.device)
+            where = " ".join(f"{part:#x}" for part in parts)
+            state[f"queue{queue.index}"] = f"{queue.size} at {where}"
+    return state
 
 
 def _recent(thread: VcpuThread) -> list[ExitEvent]:

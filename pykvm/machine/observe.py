@@ -83,6 +83,11 @@ class Observer:
         finished, thread.finished = thread.finished, None
         if finished is not None:
             reason, device, detail = FINISHED, finished.how, finished.mnemonic
+        register = None
+        if claimed is not None:
+            with self.machine.lock:  # other vCPUs may be selecting another bank
+                bank = claimed.device.bank
+            register = claimed.device.registers.lookup(offset, write, bank)
         event = ExitEvent(
             time_ns=native.exited_ns - self.machine.started_ns,
             vcpu=vcpu.number,
@@ -94,9 +99,7 @@ class Observer:
             value=value,
             device=claimed.device.name if claimed else device,
             offset=offset,
-            register=claimed.device.registers.lookup(offset, write, claimed.device.bank)
-            if claimed
-            else None,
+            register=register,
             detail=detail,
             guest_ns=native.exited_ns - native.entered_ns,
             user_ns=now - native.exited_ns,

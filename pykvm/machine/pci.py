@@ -89,6 +89,11 @@ class PciBus:
 
         function.config.on_change = changed
 
+    @property
+    def functions(self) -> list[Function]:
+        """What is plugged in, in the order of plugging."""
+        return [function for _, function in self._functions]
+
     def free_slot(self) -> int:
         """The lowest slot that is free, after those that a PC's chipset uses."""
         taken = {slot for slot, _ in self._functions}
