@@ -1,10 +1,12 @@
 // How fast a card moves frames, seen from ring 3 of the guest.
 //
 //   BENCH <kind> <frames> <tsc cycles>      one line per measurement
+//   TIMES <kind> <median> <p99> <slowest>   behind it if the guest waits for each request: its cycles
 //
 // Command line, all optional:
 //   mode=tx      tx: send; the kinds are tx-SIZE-BATCH (frames to a doorbell), tx-tso, and if
-//                asked for tx-tcp: 1514 bytes, 64 to a doorbell, one TCP flow
+//                asked for tx-tcp: 1514 bytes, 64 to a doorbell, one TCP flow; and
+//                wait-SIZE-BATCH, wait-tso: the next doorbell when the card has sent it all
 //   kind=NAME    only that one
 //   frames=20000 frames per measurement; a tx-tso "frame" is a request of 44 segments
 //   passes=3
@@ -17,6 +19,7 @@
 #include "printf.h"
 #include "ring3.h"
 #include "string.h"
+#include "times.h"
 #include "uart.h"
 
 enum { MSS = 1460, SEGMENTS = 44, PIECES = 4, TSO_BATCH = 8, RESUME = 128 };
@@ -44,6 +47,12 @@ static void wait_for_room(unsigned wanted)
             cpu_pause();
 }
 
+static void wait_until_sent(void)
+{
+    while (!e1000_sent(&card))
+        cpu_pause();
+}
+
 static u64 send_frames(u64 frames)
 {
     u64 start = rdtsc();
@@ -55,9 +64,30 @@ static u64 send_frames(u64 frames)
             e1000_kick(&card);
     }
     e1000_kick(&card);
-    while (!e1000_sent(&card))
-        cpu_pause();
+    wait_until_sent();
     return rdtsc() - start;
+}
+
+// A doorbell for a batch, and the next batch when the descriptors say that it is sent. The time of each is
+// noted: from its first descriptor on, as a caller of a driver sees it.
+static u64 send_and_wait(u64 frames)
+{
+    times_start((frames + batch - 1) / batch);
+    u64 start = rdtsc(), before = start;
+    for (u64 left = frames; left;) {
+        u64 count = left < batch ? left : batch;
+        for (u64 n = 0; n < count; n++) {
+            e1000_buffer(&card);
+            e1000_queue(&card, size);
+        }
+        e1000_kick(&card);
+        wait_until_sent();
+        u64 now = rdtsc();
+        times_note(now - before);
+        before = now;
+        left -= count;
+    }
+    return before - start;
 }
 
 // Fills descriptors without ringing; returns how many.
@@ -94,27 +124,46 @@ static u64 ring_for_each(u64 frames)
     return spent;
 }
 
-static u64 send_requests(u64 requests)
+static void queue_request(void)
 {
     static const struct e1000_context context = {
         .ipcss = 14, .ipcso = 24, .ipcse = 33, .tucss = 34, .tucso = 50, .paylen = sizeof payload,
         .tucmd = TUCMD_TCP | TUCMD_IPV4 | TUCMD_TSE, .hdrlen = sizeof headers, .mss = MSS};
+    e1000_queue_context(&card, &context);
+    e1000_queue_data(&card, headers, sizeof headers, DCMD_TSE, POPTS_IXSM | POPTS_TXSM);
+    for (unsigned i = 0; i < PIECES; i++)
+        e1000_queue_data(&card, payload + i * (sizeof payload / PIECES), sizeof payload / PIECES,
+                         DCMD_TSE | (i == PIECES - 1 ? TX_EOP : 0), 0);
+}
+
+static u64 send_requests(u64 requests)
+{
     u64 start = rdtsc();
     for (u64 n = 1; n <= requests; n++) {
         if (e1000_room(&card) < 2 + PIECES)
             wait_for_room(RESUME);
-        e1000_queue_context(&card, &context);
-        e1000_queue_data(&card, headers, sizeof headers, DCMD_TSE, POPTS_IXSM | POPTS_TXSM);
-        for (unsigned i = 0; i < PIECES; i++)
-            e1000_queue_data(&card, payload + i * (sizeof payload / PIECES), sizeof payload / PIECES,
-                             DCMD_TSE | (i == PIECES - 1 ? TX_EOP : 0), 0);
+        queue_request();
         if (n % TSO_BATCH == 0)
             e1000_kick(&card);
     }
     e1000_kick(&card);
-    while (!e1000_sent(&card))
-        cpu_pause();
+    wait_until_sent();
     return rdtsc() - start;
+}
+
+static u64 send_requests_and_wait(u64 requests)
+{
+    times_start(requests);
+    u64 start = rdtsc(), before = start;
+    for (u64 n = 0; n < requests; n++) {
+        queue_request();
+        e1000_kick(&card);
+        wait_until_sent();
+        u64 now = rdtsc();
+        times_note(now - before);
+        before = now;
+    }
+    return before - start;
 }
 
 // One TCP flow through all the buffers: every turn of the ring sends it from its beginning.
@@ -137,8 +186,12 @@ static void transmit(u64 frames, u64 passes, const char *only)
     static const struct {
         const char *name;
         u16 size, batch;
+        u64 (*send)(u64 frames);
     } kinds[] = {
-        {"tx-60-1", 60, 1}, {"tx-60-64", 60, 64}, {"tx-1514-1", 1514, 1}, {"tx-1514-64", 1514, 64},
+        {"tx-60-1", 60, 1, send_frames}, {"tx-60-64", 60, 64, send_frames},
+        {"tx-1514-1", 1514, 1, send_frames}, {"tx-1514-64", 1514, 64, send_frames},
+        {"wait-60-1", 60, 1, send_and_wait}, {"wait-60-64", 60, 64, send_and_wait},
+        {"wait-1514-1", 1514, 1, send_and_wait}, {"wait-1514-64", 1514, 64, send_and_wait},
     };
     static const struct {
         const char *name;
@@ -150,7 +203,9 @@ static void transmit(u64 frames, u64 passes, const char *only)
                 continue;
             size = kinds[i].size;
             batch = kinds[i].batch;
-            printf("BENCH %s %lu %lu\n", kinds[i].name, frames, ring3_call(send_frames, frames));
+            printf("BENCH %s %lu %lu\n", kinds[i].name, frames, ring3_call(kinds[i].send, frames));
+            if (kinds[i].send == send_and_wait)
+                times_print(kinds[i].name);
         }
         for (size_t i = 0; i < ARRAY_SIZE(kernel); i++) {
             if (*only && strcmp(only, kernel[i].name))
@@ -164,10 +219,13 @@ static void transmit(u64 frames, u64 passes, const char *only)
             batch = 64;
             printf("BENCH tx-tcp %lu %lu\n", frames, ring3_call(send_frames, frames));
         }
-        if (*only && strcmp(only, "tx-tso"))
-            continue;
-        u64 requests = frames / 8;
-        printf("BENCH tx-tso %lu %lu\n", requests, ring3_call(send_requests, requests));
+        u64 requests = frames < 8 ? 1 : frames / 8;
+        if (!*only || strcmp(only, "tx-tso") == 0)
+            printf("BENCH tx-tso %lu %lu\n", requests, ring3_call(send_requests, requests));
+        if (!*only || strcmp(only, "wait-tso") == 0) {
+            printf("BENCH wait-tso %lu %lu\n", requests, ring3_call(send_requests_and_wait, requests));
+            times_print("wait-tso");
+        }
     }
 }
 

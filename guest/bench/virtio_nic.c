@@ -1,11 +1,13 @@
 // How fast a virtio card moves frames, seen from ring 3 of the guest.
 //
 //   BENCH <kind> <frames> <tsc cycles>                   one line per measurement
+//   TIMES <kind> <median> <p99> <slowest>                behind it if the guest waits: cycles of a request
 //   COUNT kicks <n> interrupts <n> packets <n>           at the end, of all of them
 //
 // Command line, all optional:
 //   transport=modern  or legacy
-//   mode=tx      tx: send; the kinds are tx-SIZE-BATCH (frames to a kick) and tx-tso
+//   mode=tx      tx: send; the kinds are tx-SIZE-BATCH (frames to a kick) and tx-tso; and
+//                wait-SIZE-BATCH, wait-tso and wait-tso-32: the next kick when the card is done with all
 //   kind=NAME    only that one
 //   frames=20000 frames per measurement; a tx-tso "frame" is one request of 44 segments
 //   passes=3
@@ -21,11 +23,12 @@
 #include "printf.h"
 #include "ring3.h"
 #include "string.h"
+#include "times.h"
 #include "uart.h"
 #include "virtio/net.h"
 #include "virtio/net_options.h"
 
-enum { MSS = 1460, SEGMENTS = 44, PIECES = 4, TSO_BATCH = 8, PATIENCE_MS = 20000, HEADERS = 54 };
+enum { MSS = 1460, SEGMENTS = 44, PIECES = 4, TSO_BATCH = 8, MOST_PIECES = 2 + PIECES, PATIENCE_MS = 20000, HEADERS = 54 };
 
 static struct net card;
 static u16 size;
@@ -65,14 +68,19 @@ static void wait_until_sent(void)
     }
 }
 
+static void queue_frame(void)
+{
+    u8 *out;
+    while (!(out = net_buffer(&card, 0)))
+        wait_for_room();
+    net_queue(&card, 0, out, size);
+}
+
 static u64 send_frames(u64 frames)
 {
     u64 start = rdtsc();
     for (u64 n = 1; n <= frames; n++) {
-        u8 *out;
-        while (!(out = net_buffer(&card, 0)))
-            wait_for_room();
-        net_queue(&card, 0, out, size);
+        queue_frame();
         if (n % batch == 0)
             net_kick(&card, 0);
     }
@@ -81,21 +89,56 @@ static u64 send_frames(u64 frames)
     return rdtsc() - start;
 }
 
+// Queues a batch, of which frame or request each is one, with `queue`; then a kick, and the next batch when
+// the used index says that all of it is done. The time of each is noted, from its first descriptor on, as a
+// caller of a driver sees it.
+static u64 wait_for_each(u64 count, void (*queue)(void))
+{
+    times_start((count + batch - 1) / batch);
+    u64 start = rdtsc(), before = start;
+    for (u64 left = count; left;) {
+        u64 some = left < batch ? left : batch;
+        for (u64 n = 0; n < some; n++)
+            queue();
+        net_kick(&card, 0);
+        wait_until_sent();
+        u64 now = rdtsc();
+        times_note(now - before);
+        before = now;
+        left -= some;
+    }
+    return before - start;
+}
+
+static u64 send_and_wait(u64 frames) { return wait_for_each(frames, queue_frame); }
+
+static struct piece pieces[MOST_PIECES];
+static unsigned piece_count;
+
+// One request of 44 segments: header and headers, then the data.
+static void cut_request(void)
+{
+    u64 at = (u64)request + sizeof(struct net_header) - card.header;
+    piece_count = 0;
+    pieces[piece_count++] = (struct piece){at, card.own_piece ? card.header : card.header + (u32)HEADERS};
+    if (card.own_piece)
+        pieces[piece_count++] = (struct piece){at + card.header, HEADERS};
+    for (unsigned i = 0; i < PIECES; i++)
+        pieces[piece_count++] = (struct piece){(u64)payload + i * (sizeof payload / PIECES), sizeof payload / PIECES};
+}
+
+static void queue_request(void)
+{
+    while (!net_queue_pieces(&card, 0, pieces, piece_count))
+        wait_for_room();
+}
+
 static u64 send_requests(u64 requests)
 {
-    struct piece pieces[2 + PIECES];
-    u64 at = (u64)request + sizeof(struct net_header) - card.header;
-    unsigned count = 0;
-    pieces[count++] = (struct piece){at, card.own_piece ? card.header : card.header + (u32)HEADERS};
-    if (card.own_piece)
-        pieces[count++] = (struct piece){at + card.header, HEADERS};
-    for (unsigned i = 0; i < PIECES; i++)
-        pieces[count++] = (struct piece){(u64)payload + i * (sizeof payload / PIECES), sizeof payload / PIECES};
     u64 start = rdtsc();
     for (u64 n = 1; n <= requests; n++) {
-        while (!net_queue_pieces(&card, 0, pieces, count))
-            wait_for_room();
-        if (n % TSO_BATCH == 0)
+        queue_request();
+        if (n % batch == 0)
             net_kick(&card, 0);
     }
     net_kick(&card, 0);
@@ -103,30 +146,37 @@ static u64 send_requests(u64 requests)
     return rdtsc() - start;
 }
 
+static u64 send_requests_and_wait(u64 requests) { return wait_for_each(requests, queue_request); }
+
 static void transmit(u64 frames, u64 passes, const char *only)
 {
     static const struct {
         const char *name;
         u16 size, batch;
+        u64 (*send)(u64 count);
     } kinds[] = {
-        {"tx-60-1", 60, 1}, {"tx-60-64", 60, 64}, {"tx-1514-1", 1514, 1}, {"tx-1514-64", 1514, 64},
+        {"tx-60-1", 60, 1, send_frames}, {"tx-60-64", 60, 64, send_frames},
+        {"tx-1514-1", 1514, 1, send_frames}, {"tx-1514-64", 1514, 64, send_frames},
+        {"tx-tso", 0, TSO_BATCH, send_requests},
+        {"wait-60-1", 60, 1, send_and_wait}, {"wait-60-64", 60, 64, send_and_wait},
+        {"wait-1514-1", 1514, 1, send_and_wait}, {"wait-1514-64", 1514, 64, send_and_wait},
+        {"wait-tso", 0, 1, send_requests_and_wait}, {"wait-tso-32", 0, 32, send_requests_and_wait},
     };
-    for (u64 pass = 0; pass < passes; pass++) {
+    u64 requests = frames < 8 ? 1 : frames / 8;
+    for (u64 pass = 0; pass < passes; pass++)
         for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-            if (*only && strcmp(only, kinds[i].name))
+            const char *name = kinds[i].name;
+            // Without the offload the card would have to be told of every segment.
+            if ((*only && strcmp(only, name)) || (!kinds[i].size && !(card.device.features & NET_F_HOST_TSO4)))
                 continue;
+            u64 count = kinds[i].size ? frames : requests;
             size = kinds[i].size;
             batch = kinds[i].batch;
-            printf("BENCH %s %lu %lu\n", kinds[i].name, frames, ring3_call(send_frames, frames));
-            packets += frames;
+            printf("BENCH %s %lu %lu\n", name, count, ring3_call(kinds[i].send, count));
+            if (kinds[i].send == send_and_wait || kinds[i].send == send_requests_and_wait)
+                times_print(name);
+            packets += count;
         }
-        // Without the offload the card would have to be told of every segment.
-        if ((*only && strcmp(only, "tx-tso")) || !(card.device.features & NET_F_HOST_TSO4))
-            continue;
-        u64 requests = frames / 8;
-        printf("BENCH tx-tso %lu %lu\n", requests, ring3_call(send_requests, requests));
-        packets += requests;
-    }
 }
 
 static u64 take(u64 frames)
@@ -202,6 +252,7 @@ int main(void)
         irq_enable();
     ring3_call(fill, 0);
     fill_request();
+    cut_request();
     bool rx = strcmp(mode, "rx") == 0;
     if (rx)
         receive(frames, passes, only);

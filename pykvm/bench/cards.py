@@ -75,15 +75,17 @@ def _virtio(kind: str, offloads: bool) -> AbstractContextManager[Filled]:
 
 _PLAIN = ("tx-60-64", "tx-1514-64")
 _EACH = ("tx-60-1", "tx-1514-1")
+_WAITING = ("wait-60-1", "wait-1514-1", "wait-60-64", "wait-1514-64", "wait-tso")
 _KERNEL = ("tx-60-1-kernel", "tx-1514-1-kernel")  # rung in ring 0, as a kernel's driver does
 CARDS = {
     "e1000": Card(
         "e1000", "nic.elf", "e1000",
-        (*_PLAIN, "tx-tcp", MERGED, "tx-tso", *_EACH, *_KERNEL), _e1000,
+        (*_PLAIN, "tx-tcp", MERGED, "tx-tso", *_EACH, *_KERNEL, *_WAITING), _e1000,
         ring=256, can_cut=True,
     ),
     "virtio-net": Card(
-        "virtio-net", "virtio_nic.elf", "virtio-net-pci", (*_PLAIN, "tx-tso", *_EACH), _virtio,
+        "virtio-net", "virtio_nic.elf", "virtio-net-pci",
+        (*_PLAIN, "tx-tso", *_EACH, *_WAITING, "wait-tso-32"), _virtio,
         ring=1024, can_cut=False,
     ),
 }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pykvm.bench.cards import Card
 from pykvm.bench.exits import tsc_khz
@@ -13,21 +13,36 @@ from pykvm.bench.figures import Figure, ratios
 Key = tuple[str, str]  # who, kind
 
 
+class Request(NamedTuple):
+    """Microseconds from the guest's first descriptor to its seeing that all was sent, of the
+    requests of one round: the median, the 99th percentile, the slowest."""
+
+    median: float
+    p99: float
+    slowest: float
+
+
 @dataclass
 class FrameTimes:
-    """``microseconds`` has a value for each round; "ceiling" and "qemu" are compared with."""
+    """``microseconds`` of a frame has a value for each round; "ceiling" and "qemu" are compared
+    with. ``requests`` has, for a guest that waits for each, how long one took."""
 
     card: Card
     microseconds: dict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
+    requests: dict[Key, list[Request]] = field(default_factory=lambda: defaultdict(list))
     qemu_version: str | None = None
     khz: int = field(default_factory=tsc_khz)
 
     def add_line(self, kind: str, who: str, line: str) -> None:
-        """A line ``BENCH name frames cycles`` of the guest's; others are ignored."""
+        """A line ``BENCH name frames cycles`` of the guest's, or ``TIMES name median p99 slowest``
+        in cycles; others are ignored."""
         words = line.split()
         if len(words) == 4 and words[0] == "BENCH":
             microseconds = int(words[3]) / int(words[2]) * 1000 / self.khz
             self.microseconds[who, kind].append(microseconds)
+        elif len(words) == 5 and words[0] == "TIMES":
+            times = Request._make(int(word) * 1000 / self.khz for word in words[2:])
+            self.requests[who, kind].append(times)
 
     def as_dict(self, bench: str) -> dict[str, Any]:
         """The ``--json`` form, version 1: microseconds per frame, and ratios round by round."""
@@ -39,6 +54,11 @@ class FrameTimes:
             }  # fmt: skip
             if theirs := self.microseconds.get(("qemu", kind)):
                 row["x_qemu"] = ratios(theirs, values).as_dict()
+            if requests := self.requests.get((who, kind)):
+                row["request_microseconds"] = {
+                    name: Figure.of(part).as_dict()
+                    for name, part in zip(Request._fields, zip(*requests, strict=True), strict=True)
+                }
             rows.append(row)
         peers = {"nic": self.card.model, "qemu": self.qemu_version}
         return {"version": 1, "bench": bench, **peers, "rows": rows}
