@@ -13,10 +13,12 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 Callback = Callable[[], None]
+
+_LONG_NS, _BREATH = 1_000_000, 0.0002
 
 
 class _Timer:
@@ -44,6 +46,7 @@ class EpollLoop:
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._resting = False
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
@@ -72,6 +75,11 @@ class EpollLoop:
             if not self._stopping and self._callbacks.pop(fd, None) is not None:
                 with suppress(OSError):  # closed before: epoll has forgotten it by itself
                     self._epoll.unregister(fd)
+
+    def rest(self) -> None:
+        """No timer fires any more: what devices have left to do stays undone. From any thread,
+        with or without the lock; it waits for nothing."""
+        self._resting = True
 
     def stop(self) -> None:
         """Stop the thread and close everything; idempotent; not from the loop's own thread."""
@@ -109,27 +117,38 @@ class EpollLoop:
 
     def _timeout(self) -> float | None:
         with self._guard:
-            if not self._timers:
+            if not self._timers or self._resting:
                 return None
             return max(0.0, (self._timers[0][0] - time.monotonic_ns()) / 1e9)
 
     def _run_due(self) -> None:
         now = time.monotonic_ns()
-        while not self._stopping:
+        while not self._stopping and not self._resting:
             with self._guard:
                 if not self._timers or self._timers[0][0] > now:
                     return
                 timer = heapq.heappop(self._timers)[2]
-            with self._lock:
+            with self._locked():
                 callback, timer.callback = timer.callback, None
                 if callback is not None:
                     self._guarded(callback)
 
     def _call(self, fd: int) -> None:
-        with self._lock:
+        with self._locked():
             callback = self._callbacks.get(fd)
             if callback is not None:  # another one of this round may have stopped watching it
                 self._guarded(callback)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The lock is not fair: who has held it for long leaves it alone until those that waited
+        have had the time to wake up."""
+        with self._lock:
+            start = time.monotonic_ns()
+            yield
+            held = time.monotonic_ns() - start
+        if held >= _LONG_NS:
+            time.sleep(_BREATH)
 
     def _guarded(self, callback: Callback) -> None:
         try:

@@ -240,6 +240,7 @@ class Machine:
             self.outcome = outcome
         for thread in self.threads:
             thread.vcpu.kick()
+        self.loop.rest()
         self._stopped.set()
 
     @property

@@ -176,6 +176,8 @@ class VcpuThread:
         bus = self.machine.board.pio
         with data:
             for at in range(0, size * io.count, size):
+                if self.machine.stopping:  # each element may be a turn of some device
+                    return
                 with data[at : at + size] as element:
                     self._transfer(bus, io.port, element, write)
 

@@ -1,8 +1,10 @@
 """Network cards as a guest meets them: several of them, their backends, their trace."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,36 @@ def test_what_a_hostile_guest_does_to_a_traced_card_is_told_and_hangs_nothing():
     done = run("e1000_hostile.elf", *nics, "--trace", "irq,e1000-0")
     assert done.returncode == 1, done.stdout
     assert "e1000-0 error message=" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["--timeout", "SIGINT"])
+@pytest.mark.parametrize(
+    ("image", "nic"),
+    [
+        ("e1000_flood.elf", "e1000,backend=loopback"),
+        ("e1000_flood.elf", "e1000,engine=python"),
+        ("virtio_net_flood.elf", "virtio-net,backend=loopback"),
+        ("virtio_net_flood.elf", "virtio-net,engine=python"),
+    ],
+)
+def test_a_ring_of_requests_that_become_millions_of_frames_does_not_keep_a_run_from_ending(
+    image, nic, how
+):
+    """All of them are most of a minute of work, or many, for a card in Python."""
+    limit = ("--timeout", "5") if how == "--timeout" else ()
+    process = subprocess.Popen(
+        [PYKVM, "run", str(BUILD / image), "--nic", nic, *limit],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert any("RINGING" in line for line in process.stdout)
+        if not limit:
+            time.sleep(0.5)  # until the card is at it
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == (124 if limit else -signal.SIGINT)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize("options", ["engine=python", "backend=loopback", "pcap=/dev/null"])

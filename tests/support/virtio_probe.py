@@ -66,7 +66,7 @@ class Probe:
 
     def kicked(self, queue):
         self.calls.append(("kicked", queue.index))
-        self.device.serve(queue, lambda chain: chain.write(self.answer))
+        self.device.serve(queue, lambda chain, turn: chain.write(self.answer))
 
     def pause(self):
         return lambda: None

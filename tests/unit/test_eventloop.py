@@ -127,3 +127,32 @@ def test_stopping_ends_the_thread_and_closes_everything(lock, pipe):
     assert len(os.listdir("/proc/self/fd")) == descriptors
     assert threading.active_count() == threads
     time.sleep(0)
+
+
+def test_a_loop_at_rest_fires_no_timer_but_tells_of_descriptors(loop, pipe):
+    fired, told = [], threading.Event()
+    loop.rest()
+    loop.call_at(loop.now_ns(), lambda: fired.append(1))
+    loop.add_reader(pipe[0], lambda: (os.read(pipe[0], 10), told.set()))
+    os.write(pipe[1], b"x")
+    assert told.wait(20)
+    os.write(pipe[1], b"x")
+    assert fired == []
+
+
+def test_work_that_asks_for_ever_more_turns_lets_others_have_the_lock(loop, lock):
+    """A lock in Python goes to whoever is awake: without a pause the loop would keep it."""
+    going = True
+
+    def turn():
+        end = time.monotonic() + 0.005
+        while time.monotonic() < end:
+            pass
+        if going:
+            loop.call_at(loop.now_ns(), turn)
+
+    loop.call_at(loop.now_ns(), turn)
+    for _ in range(20):
+        assert lock.acquire(timeout=20)
+        lock.release()
+    going = False

@@ -247,6 +247,7 @@ class E1000(Cells):
 
     def state(self) -> State:
         with self.engine:
+            transmitter = self.engine.state()
             return {
                 "version": 1,
                 "cells": {at: value for at, value in enumerate(self.cells) if value},
@@ -254,7 +255,7 @@ class E1000(Cells):
                 "eeprom": self.eeprom.state(),
                 "phy": dict(self.phy.cells),
                 "cable": self.phy.cable,
-                "transmitter": self.engine.state(),
+                "transmitter": transmitter,
             }
 
     def restore(self, state: State) -> None:

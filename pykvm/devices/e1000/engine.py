@@ -101,10 +101,11 @@ class Engine(Protocol):
         """IMC."""
 
     def state(self) -> dict[str, Any]:
-        """The context and the unfinished frame; everything else is in the cells."""
+        """The context and the unfinished frame; everything else is in the cells, which are read
+        after this call: what has left the ring is sent first."""
 
     def restore(self, state: Any) -> None:
-        """The inverse; the cells have been restored before."""
+        """The inverse; the cells have been restored before. What was rung is sent."""
 
     def close(self) -> None:
         """Stop what runs by itself; idempotent."""

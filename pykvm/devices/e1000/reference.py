@@ -1,7 +1,7 @@
 """The engine in Python: the reference of what transmitting, receiving and interrupting mean.
 
-It works on the thread that touches the registers, at once; a card that is traced, or whose backend
-C cannot write, uses it.
+It works on the thread that touches the registers, for a turn; what is left after that it does from
+the event loop. A card that is traced, or whose backend C cannot write, uses it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pykvm.devices.e1000.registers import Cause
 from pykvm.devices.e1000.statistics import Counters
 from pykvm.devices.e1000.transmit import Transmitter
 from pykvm.devices.pci.interrupt import IntxPin
+from pykvm.devices.turns import Later
 from pykvm.errors import DeviceError
 
 _LBM_MAC = 1
@@ -41,6 +42,7 @@ class ReferenceEngine(Cells):
         self.rx_delay = DelayTimer(around.loop, lambda: self.cause(Cause.RXT0))
         self.tx_delay = DelayTimer(around.loop, lambda: self.cause(Cause.TXDW))
         self._transmitter = Transmitter(self)
+        self._more = Later(around.loop, self._go_on)
         self._receiver = Receiver(self)
         self.receive = self._receiver.receive
         self.resume = self._receiver.resume
@@ -66,7 +68,18 @@ class ReferenceEngine(Cells):
         """There is nothing to start."""
 
     def kick(self) -> None:
-        if not self.get("TCTL") & r.TCTL["EN"].mask:
+        if not self._more.waits:  # else that turn sees what was rung
+            self._turn()
+
+    def _go_on(self) -> None:
+        try:
+            self._turn()
+        except DeviceError as error:
+            self.around.report(error)
+
+    def _turn(self) -> None:
+        """Send for a while. Raises DeviceError for what the guest did wrong."""
+        if not self._enabled:
             return
         result = self._transmitter.run()
         if result.reported:
@@ -74,10 +87,21 @@ class ReferenceEngine(Cells):
                 self.tx_delay.start(self.get("TIDV"), self.get("TADV"))
             else:
                 self.cause(Cause.TXDW)
-        if self.get("TDH") == self.get("TDT"):
-            self.cause(Cause.TXQE)
+        if result.more:
+            self._more.ask()
+        else:
+            self._done()
         if result.errors:
             raise DeviceError(result.errors[0])
+
+    def _done(self) -> None:
+        """Nothing is about to leave."""
+        if self.get("TDH") == self.get("TDT"):
+            self.cause(Cause.TXQE)
+
+    @property
+    def _enabled(self) -> bool:
+        return bool(self.get("TCTL") & r.TCTL["EN"].mask)
 
     def flush(self) -> None:
         self.rx_delay.flush()
@@ -95,14 +119,20 @@ class ReferenceEngine(Cells):
         self.rx_delay.cancel()
         self.tx_delay.cancel()
         self._interrupts.reset()
+        self._more.forget()
         self._transmitter.reset()
 
     def state(self) -> dict[str, Any]:
+        if self._transmitter.left:
+            self._transmitter.settle()
+            self._done()
         return self._transmitter.state()
 
     def restore(self, state: Any) -> None:
         self._transmitter.restore(state)
         self._interrupts.update()
+        if self.get("TDH") != self.get("TDT"):  # rung, and not walked yet
+            self._more.ask()
 
     def close(self) -> None:
-        """Nothing runs by itself."""
+        self._more.forget()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykvm.devices.e1000 import registers as r
 from pykvm.devices.e1000.tx import Result, TransmitRing
+from pykvm.devices.turns import Turn
 from pykvm.net.checksum import fold
 from pykvm.net.segment import Layout, segments, set_lengths
 from pykvm.net.vnet import GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, Offload, VnetHeader
@@ -19,35 +20,66 @@ _MAX_GSO = 65535
 
 
 class Transmitter:
-    """Drives the ring walk with the card's registers and sends what it yields."""
+    """Drives the ring walk with the card's registers and sends what it yields, a turn at a time.
+
+    A segmentation request that a turn does not get to the end of has left the ring already: the
+    rest of its frames leaves before the next descriptor is read.
+    """
 
     def __init__(self, card: ReferenceEngine) -> None:
         self._card = card
+        self._leaving: Iterator[bytes] = iter(())
+        self.left = False  # whether there are more of those
         self._ring = TransmitRing(card.around.dma, card.around.tell if card.around.trace else None)
 
     def run(self) -> Result:
-        """Everything between TDH and TDT."""
-        card = self._card
+        """A turn's worth of what is between TDH and TDT."""
+        card, turn = self._card, Turn(self._card.around.loop)
+        result = Result(head=card.get("TDH"))
+        self._leave(turn)
+        if self.left:
+            result.more = True
+            return result
         base = card.get("TDBAH") << 32 | card.get("TDBAL")
-        result = self._ring.walk(base, card.get("TDLEN"), card.get("TDH"), card.get("TDT"))
-        card.put("TDH", result.head)
-        for data, layout, tag in result.frames:
+        walk = self._ring.walk(base, card.get("TDLEN"), card.get("TDT"), turn, result)
+        for data, layout, tag in walk:
+            card.put("TDH", result.head)
             if layout is None:
                 self._send(self._tagged(data, tag))
+                turn.spend(len(data))
             else:
-                self._send_segments(data, layout, tag)
+                self._send_segments(data, layout, tag, turn)
+        card.put("TDH", result.head)
+        result.more = self.left or (turn.over and result.head != card.get("TDT"))
         return result
 
-    def _send_segments(self, data: bytes, layout: Layout, tag: int | None) -> None:
+    def settle(self) -> None:
+        """What has left the ring leaves the card."""
+        self._leave(None)
+
+    def _leave(self, turn: Turn | None) -> None:
+        """Send what a request was cut into; all of it without a turn that ends."""
+        while turn is None or not turn.over:
+            frame = next(self._leaving, None)
+            if frame is None:
+                self.left = False
+                return
+            self._send(frame)
+            if turn is not None:
+                turn.spend(len(frame))
+
+    def _send_segments(self, data: bytes, layout: Layout, tag: int | None, turn: Turn) -> None:
         card = self._card
         card.counters.add("TSCTC")
         if not card.connected:
             return
         header = None if card.looped or tag is not None else self._offloaded(data, layout)
         if header is None:
-            for frame in segments(data, layout):
-                self._send(self._tagged(frame, tag))
+            self._leaving = (self._tagged(frame, tag) for frame in segments(data, layout))
+            self.left = True
+            self._leave(turn)
             return
+        turn.spend(len(data))
         whole = bytearray(data)
         set_lengths(whole, layout, len(whole))
         # The kernel wants the pseudo header's sum with the whole length in it.
@@ -109,11 +141,16 @@ class Transmitter:
             card.around.backend.send([memoryview(frame)])
 
     def reset(self) -> None:
-        """Forget the context and an unfinished frame."""
+        """Forget the context, an unfinished frame, and what was about to leave."""
+        self._forget()
         self._ring.reset()
+
+    def _forget(self) -> None:
+        self._leaving, self.left = iter(()), False
 
     def state(self) -> dict[str, Any]:
         return self._ring.state()
 
     def restore(self, state: Any) -> None:
+        self._forget()
         self._ring.restore(state)

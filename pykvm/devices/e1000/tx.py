@@ -7,19 +7,21 @@ Three kinds of descriptor, 16 bytes each, little endian::
               | PAYLEN 20 bits, type 4 bits, TUCMD 1 | status 1, HDRLEN 1, MSS 2
     data      address 8 | length 20 bits, type 4 bits, DCMD 1 | status 1, POPTS 1, special 2
 
-Everything that the guest sizes is bounded: a walk takes at most one ring's worth of descriptors, a
-frame at most ``MAX_FRAME`` bytes (what is longer is dropped whole), a segmentation request becomes
-about ``MOST_SEGMENTS`` frames at most.
+Everything that the guest sizes is bounded: a walk ends with its turn, a frame has at most
+``MAX_FRAME`` bytes (what is longer is dropped whole), a segmentation request becomes about
+``MOST_SEGMENTS`` frames at most. A frame leaves the walk before the next descriptor is read.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pykvm.devices.e1000.engine import Trace
 from pykvm.devices.pci.dma import BusMaster
+from pykvm.devices.turns import Turn
 from pykvm.errors import DeviceError
 from pykvm.net.checksum import checksum
 from pykvm.net.segment import Layout
@@ -71,14 +73,22 @@ class Packet:
     css: int = 0
 
 
+class Finished(NamedTuple):
+    """A complete frame, and what is still to be done with it."""
+
+    data: bytes
+    layout: Layout | None  # of the frames that it is to be cut into
+    tag: int | None
+
+
 @dataclass
 class Result:
-    """What one walk did. ``frames`` are complete, in order, each with how it is to be finished."""
+    """What one walk has done so far."""
 
-    frames: list[tuple[bytes, Layout | None, int | None]] = field(default_factory=list)
     head: int = 0
     reported: bool = False  # a descriptor with RS was written back
     delayed: bool = True  # ... and all of those allowed a delay (IDE)
+    more: bool = False  # the turn ended before the work did
     errors: list[str] = field(default_factory=list)
 
 
@@ -95,59 +105,63 @@ class TransmitRing:
         self.context = Context()
         self.packet = Packet()
 
-    def walk(self, base: int, length: int, head: int, tail: int) -> Result:
-        """Consume descriptors from ``head`` up to ``tail``; ``length`` is the ring's size in bytes.
+    def walk(
+        self, base: int, length: int, tail: int, turn: Turn, result: Result
+    ) -> Iterator[Finished]:
+        """Consume descriptors from ``result.head`` up to ``tail`` while the turn lasts, and yield
+        the frames; ``length`` is the ring's size in bytes.
 
         Registers that make no ring (a head or tail beyond it) leave everything as it is.
         """
-        result = Result(head=head)
-        count = length // DESCRIPTOR
+        head, count = result.head, length // DESCRIPTOR
         if head >= count or tail >= count:
             if head != tail:
                 result.errors.append(f"TDH {head} or TDT {tail} is outside a ring of {count}")
-            return result
-        while result.head != tail:
+            return
+        while result.head != tail and not turn.over:
             at = base + result.head * DESCRIPTOR
             try:
                 raw = self._dma.read(at, DESCRIPTOR)
                 if self._tell is not None:
                     self._tell("tx descriptor", {"index": result.head, **described(raw)})
-                command = self._consume(raw, result)
+                command, finished = self._consume(raw, turn, result)
                 if command & (RS | RPS):
                     self._dma.write(at + 12, bytes((raw[12] | _DD,)))
                     result.reported = True
                     result.delayed = result.delayed and bool(command & IDE)
             except DeviceError as error:  # the ring itself is not in RAM: nothing can go on
                 result.errors.append(str(error))
-                return result
+                return
             result.head = (result.head + 1) % count
-        return result
+            if finished is not None:
+                yield finished
 
-    def _consume(self, raw: bytes, result: Result) -> int:
-        """One descriptor; returns its command byte."""
+    def _consume(self, raw: bytes, turn: Turn, result: Result) -> tuple[int, Finished | None]:
+        """One descriptor; returns its command byte, and the frame if it finishes one."""
+        turn.spend()
         command = raw[11]
         if not command & DEXT:
-            return self._legacy(raw, result)
+            self._legacy(raw, turn, result)
+            return command, self._finish(result) if command & EOP else None
         if not _is_context(raw):
-            return self._data(raw, result)
+            self._data(raw, turn, result)
+            return command, self._finish(result) if command & EOP else None
         *offsets, word, _, hdrlen, mss = _CONTEXT.unpack(raw)
         self.context = Context(*offsets)
         self.context.paylen, self.context.tucmd = word & 0xFFFFF, word >> 24
         self.context.hdrlen, self.context.mss = hdrlen, mss
-        return command
+        return command, None
 
-    def _legacy(self, raw: bytes, result: Result) -> int:
+    def _legacy(self, raw: bytes, turn: Turn, result: Result) -> None:
         address, length, cso, command, _, css, special = _LEGACY.unpack(raw)
         packet = self.packet
         packet.started = True
-        self._gather(address, length, result)
+        self._gather(address, length, turn, result)
         if command & EOP:
             packet.cso, packet.css = (cso, css) if command & IC else (None, 0)
             packet.vlan = special if command & VLE else None
-            self._finish(result)
-        return int(command)
 
-    def _data(self, raw: bytes, result: Result) -> int:
+    def _data(self, raw: bytes, turn: Turn, result: Result) -> None:
         address, word, _, popts, special = _DATA.unpack(raw)
         command = word >> 24
         packet = self.packet
@@ -157,14 +171,11 @@ class TransmitRing:
             packet.popts = popts
             if packet.segment and command & VLE:
                 packet.vlan = special
-        self._gather(address, word & 0xFFFFF, result)
-        if command & EOP:
-            if not packet.segment:
-                packet.vlan = special if command & VLE else None
-            self._finish(result)
-        return int(command)
+        self._gather(address, word & 0xFFFFF, turn, result)
+        if command & EOP and not packet.segment:
+            packet.vlan = special if command & VLE else None
 
-    def _gather(self, address: int, length: int, result: Result) -> None:
+    def _gather(self, address: int, length: int, turn: Turn, result: Result) -> None:
         packet = self.packet
         if packet.bad or not length:
             return
@@ -175,23 +186,23 @@ class TransmitRing:
             return
         try:
             packet.data += self._dma.read(address, length)
+            turn.spend(length)
         except DeviceError as error:
             packet.bad = True
             packet.data.clear()
             result.errors.append(str(error))
 
-    def _finish(self, result: Result) -> None:
+    def _finish(self, result: Result) -> Finished | None:
         packet, self.packet = self.packet, Packet()
         if packet.bad or not packet.data:
-            return
+            return None
         if packet.segment:
             layout = self._layout(packet)
             payload = len(packet.data) - layout.header
             if not layout.fits() or payload < 0 or payload // layout.mss > MOST_SEGMENTS:
                 result.errors.append("a TSO request whose headers make no sense")
-                return
-            result.frames.append((bytes(packet.data), layout, packet.vlan))
-            return
+                return None
+            return Finished(bytes(packet.data), layout, packet.vlan)
         context = self.context
         if packet.cso is not None:
             insert(packet.data, packet.css, 0, packet.cso)
@@ -199,7 +210,7 @@ class TransmitRing:
             insert(packet.data, context.ipcss, context.ipcse, context.ipcso)
         if packet.popts & _TXSM:
             insert(packet.data, context.tucss, context.tucse, context.tucso)
-        result.frames.append((bytes(packet.data), None, packet.vlan))
+        return Finished(bytes(packet.data), None, packet.vlan)
 
     def _layout(self, packet: Packet) -> Layout:
         c = self.context

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import IntFlag
 from typing import Any
 
+from pykvm.devices.turns import Turn
 from pykvm.devices.virtio.device import VirtioDevice
 from pykvm.devices.virtio.features import Ring
 from pykvm.devices.virtio.queue import Queue
@@ -86,9 +87,10 @@ class Console:
         else:
             self._backend.resume()
 
-    def _send(self, chain: Chain) -> int:
+    def _send(self, chain: Chain, turn: Turn) -> int:
         if chain.readable_size > _LONGEST:
             raise RingError(f"{chain.readable_size} bytes in one transmit buffer")
+        turn.spend(chain.readable_size)
         for piece in chain.readable:
             for at in range(0, len(piece), _PART):
                 self._backend.write(bytes(piece[at : at + _PART]))

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from pykvm.devices.pci.dma import BusMaster
+from pykvm.devices.turns import Later, Turn
 from pykvm.devices.virtio.features import LEGACY, names
 from pykvm.devices.virtio.features import Ring as Feature
 from pykvm.devices.virtio.packed import PackedRing
@@ -29,7 +30,6 @@ Trace = Callable[[str, dict[str, Any]], None]
 """Receives what happens inside: a name and its details."""
 
 _ALWAYS = Feature.VERSION_1 | Feature.INDIRECT_DESC | Feature.EVENT_IDX | Feature.RING_RESET
-_TURNS = 2  # rings' worth of chains that one kick is served before others get their turn
 
 
 class Type(Protocol):
@@ -111,7 +111,7 @@ class VirtioDevice:
         self.status = Status(0)
         self.config_vector = NO_VECTOR
         self.generation = 0
-        self._turns: set[int] = set()  # queues that are served again when others had their turn
+        self._more = [Later(loop, partial(self.kick, queue.index)) for queue in self.queues]
         kind.attach(self)
 
     def tell(self, what: str, details: dict[str, Any]) -> None:
@@ -210,6 +210,7 @@ class VirtioDevice:
             return
         if self.live and queue.enabled:
             self.type.queue_stopped(queue)
+        self._more[queue.index].forget()
         queue.reset()
 
     def kick(self, index: int) -> None:
@@ -227,14 +228,27 @@ class VirtioDevice:
 
     # -- for types ----------------------------------------------------------------------------
 
-    def serve(self, queue: Queue, answer: Callable[[Chain], int | None]) -> None:
+    def serve(
+        self, queue: Queue, answer: Callable[[Chain, Turn], int | None],
+        first: Callable[[Turn], bool] = lambda turn: True,
+    ) -> None:  # fmt: skip
         """Give each offered chain to ``answer`` and use it with the length that comes back; None
-        leaves the chain to be pushed later. Kicks are off meanwhile. Raises RingError."""
-        ring = queue.ring
-        if ring is None:
+        leaves the chain to be pushed later. Kicks are off meanwhile. Raises RingError.
+
+        A chain is a step of the turn; ``answer`` spends what it costs beyond that. When the turn
+        is over the rest waits for another one. ``first`` goes on with what an answer has left to
+        be done, and says whether that is done: there is no next chain before."""
+        ring, more = queue.ring, self._more[queue.index]
+        if ring is None or more.waits:
             return
         ring.disable_kicks()
-        for _ in range(_TURNS * queue.size):
+        turn = Turn(self.loop)
+        while not turn.over:
+            turn.spend()
+            if not first(turn):
+                continue
+            if queue.ring is not ring:
+                return
             chain = ring.pop()
             if chain is None:
                 self.flush(queue)
@@ -242,20 +256,13 @@ class VirtioDevice:
                     return
                 ring.disable_kicks()
                 continue
-            written = answer(chain)
+            written = answer(chain, turn)
             if queue.ring is not ring:  # what was answered broke the device, or reset it
                 return
             if written is not None:
                 ring.push(chain, written)
         self.flush(queue)
-        # The guest offers as fast as it is served: let others have their turn.
-        if queue.index not in self._turns:
-            self._turns.add(queue.index)
-            self.loop.call_at(self.loop.now_ns(), partial(self._turn, queue.index))
-
-    def _turn(self, index: int) -> None:
-        self._turns.discard(index)
-        self.kick(index)
+        more.ask()
 
     def flush(self, queue: Queue) -> None:
         """Show the driver what was pushed, with an interrupt if it wants one."""
@@ -272,19 +279,24 @@ class VirtioDevice:
         """The driver broke a rule: nothing more happens until it resets the device (2.1.2)."""
         if self.status & Status.NEEDS_RESET:
             return
-        self.type.stop()
+        self.status |= Status.NEEDS_RESET
+        self._stop()
         for queue in self.queues:
             queue.ring = None
-        self.status |= Status.NEEDS_RESET
         if self.status & Status.DRIVER_OK:
             self.interrupt(self.config_vector, True)
         self.report(error)
 
     # -- life ---------------------------------------------------------------------------------
 
+    def _stop(self) -> None:
+        self.type.stop()
+        for more in self._more:
+            more.forget()
+
     def reset(self) -> None:
         """Back to before a driver found the device."""
-        self.type.stop()
+        self._stop()
         self.status, self.features = Status(0), 0
         self.config_vector = NO_VECTOR
         for queue in self.queues:
@@ -311,7 +323,7 @@ class VirtioDevice:
         return state
 
     def restore(self, state: Any) -> None:
-        self.type.stop()
+        self._stop()
         self.status, self.features = Status(state["status"]), state["features"]
         self.generation, self.config_vector = state["generation"], state["config_vector"]
         self.type.restore(state["type"])

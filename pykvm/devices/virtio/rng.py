@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import IntFlag
 from typing import Any
 
+from pykvm.devices.turns import Turn
 from pykvm.devices.virtio.device import VirtioDevice
 from pykvm.devices.virtio.queue import Queue
 from pykvm.devices.virtio.ring import Chain
@@ -64,5 +65,7 @@ def _nothing() -> None:
     """Nothing runs by itself."""
 
 
-def _fill(chain: Chain) -> int:
-    return chain.write(os.urandom(min(chain.writable_size, _MOST)))
+def _fill(chain: Chain, turn: Turn) -> int:
+    written = chain.write(os.urandom(min(chain.writable_size, _MOST)))
+    turn.spend(written)
+    return written

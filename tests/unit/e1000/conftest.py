@@ -71,13 +71,13 @@ class SocketCable(Cable):
 class Bench:
     """The card with its surroundings, driven by register names."""
 
-    def __init__(self, memory, *, engine=ReferenceEngine, cable=None, doorbells=None):
+    def __init__(self, memory, *, engine=ReferenceEngine, cable=None, doorbells=None, traced=True):
         self.memory = memory
         self.line, self.clock, self.cable = Line(), Clock(), cable or Cable()
         self.told, self.reported = [], []
         self.card = E1000(
             "e1000-0", MAC, irq=self.line, loop=self.clock, memory=memory, backend=self.cable,
-            trace=lambda what, details: self.told.append((what, details)),
+            trace=(lambda what, details: self.told.append((what, details))) if traced else None,
             engine=engine, report=self.reported.append, doorbells=doorbells,
         )  # fmt: skip
         self.card.config.on_change = lambda offset, size: self.card.config_changed()
@@ -135,14 +135,21 @@ class Bench:
         self.put(struct.pack("<QIBBH", address, word, 0, popts, special))
 
     def kick(self):
-        """Ring the doorbell: TDT as it stands. Returns the DeviceError's text, if there is one."""
+        """Ring the doorbell: TDT as it stands, and all turns that follow. Returns the DeviceError's
+        text, if there is one."""
+        told = len(self.reported)
         try:
-            self.write("TDT", self.read("TDT"))
+            self.ring()
         except DeviceError as error:
             return str(error)
         finally:
+            self.clock.advance(0)
             self.cable.collect()
-        return None
+        return str(self.reported[told]) if len(self.reported) > told else None
+
+    def ring(self):
+        """The doorbell alone: one turn. Raises DeviceError."""
+        self.write("TDT", self.read("TDT"))
 
     def receive(self, data):
         """A frame from the wire."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import IntFlag
 from typing import Any
 
+from pykvm.devices.turns import Turn
 from pykvm.devices.virtio.blk.request import (
     LONGEST,
     RANGE_SECTORS,
@@ -145,7 +146,7 @@ class Blk:
     def kicked(self, queue: Queue) -> None:
         self._device.serve(queue, self._take)
 
-    def _take(self, chain: Chain) -> int | None:
+    def _take(self, chain: Chain, turn: Turn) -> int | None:
         if len(self._flying) >= self._device.queues[0].size or chain.id in self._flying:
             raise RingError(f"chain {chain.id} is offered again before it was used")
         request = Request(chain)

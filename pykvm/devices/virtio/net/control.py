@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pykvm.devices.turns import Turn
 from pykvm.devices.virtio.net.features import RECEIVE, Feature
 from pykvm.devices.virtio.net.filters import TABLE, Filters
 from pykvm.devices.virtio.ring import Chain, RingError
@@ -32,12 +33,13 @@ class Control:
             _MQ: self._mq, _GUEST_OFFLOADS: self._guest_offloads,
         }  # fmt: skip
 
-    def answer(self, chain: Chain) -> int:
+    def answer(self, chain: Chain, turn: Turn) -> int:
         """Do what the chain says; returns the bytes written: the acknowledgement. Raises RingError
         when there is no room for that."""
         if not chain.writable:
             raise RingError("a control command without room for its acknowledgement")
         command = chain.read(0, _MOST)
+        turn.spend(len(command))
         done = len(command) >= 2 and self._run(command[0], command[1], command[2:])
         self._net.device.tell(
             "control", {"command": command[:2].hex(), "ack": "OK" if done else "ERR"}

@@ -1,7 +1,11 @@
-"""Moving frames in Python: on the thread that kicks, and on the event loop's for what comes in."""
+"""Moving frames in Python: on the thread that kicks for a turn, and on the event loop's after that
+and for what comes in."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from pykvm.devices.turns import Turn
 from pykvm.devices.virtio.device import VirtioDevice
 from pykvm.devices.virtio.net.engine import LARGEST, MOST_CHAINS, Session
 from pykvm.devices.virtio.queue import Queue
@@ -22,6 +26,7 @@ class ReferenceEngine:
         self._device = device
         self._backend = backend
         self._session: Session | None = None
+        self._leaving: Iterator[bytes] | None = None  # what is left of a request, cut into frames
         self._starved = False
         self._held: bytes | None = None  # waits for more buffers than are offered
         self._header = SIZE  # of the driver that it is for
@@ -34,6 +39,9 @@ class ReferenceEngine:
         self._resume()
 
     def stop(self) -> None:
+        if self._device.live:  # its chain is used: it is no part of a state
+            self._leave(None)
+        self._leaving = None
         self._session = None
 
     def close(self) -> None:
@@ -41,27 +49,39 @@ class ReferenceEngine:
 
     def kicked(self, queue: Queue) -> None:
         if queue.index % 2:
-            self._device.serve(queue, self._send)
+            self._device.serve(queue, self._send, self._leave)
         else:
             self._resume()
 
     # -- transmitting -------------------------------------------------------------------------
 
-    def _send(self, chain: Chain) -> int:
+    def _send(self, chain: Chain, turn: Turn) -> int:
         session = self._session
         if session is None or not session.link:
             return 0
         if not _SHORTEST <= chain.readable_size - session.header <= LARGEST:
             return 0
+        turn.spend(chain.readable_size)
         data = chain.read()
         header, frame = VnetHeader.unpack(data[:SIZE]), data[session.header :]
         self._device.tell("sent", {"frame": frame})
         if header.needs in self._backend.offloads:
             self._backend.send([memoryview(frame)], header)
             return 0
-        for finished in finish(header, frame):
-            self._backend.send([memoryview(finished)])
+        self._leaving = finish(header, frame)
         return 0
+
+    def _leave(self, turn: Turn | None) -> bool:
+        """Send what a request was cut into; all of it without a turn that ends. Whether it is."""
+        while self._leaving is not None and not (turn is not None and turn.over):
+            frame = next(self._leaving, None)
+            if frame is None:
+                self._leaving = None
+            else:
+                self._backend.send([memoryview(frame)])
+                if turn is not None:
+                    turn.spend(len(frame))
+        return self._leaving is None
 
     # -- receiving ----------------------------------------------------------------------------
 
