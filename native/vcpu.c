@@ -40,6 +40,7 @@ int pk_kick_install(void)
 
 void pk_vcpu_kick(struct pk_vcpu *vcpu)
 {
+    __atomic_store_n(&vcpu->kicked, 1, __ATOMIC_SEQ_CST);
     /* The flag first: a vCPU on its way into KVM_RUN sees it, one inside is woken by the signal. */
     __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     int tid = __atomic_load_n(&vcpu->tid, __ATOMIC_SEQ_CST);
@@ -56,6 +57,7 @@ void pk_vcpu_attach(struct pk_vcpu *vcpu, bool attached)
 
 void pk_vcpu_unkick(struct pk_vcpu *vcpu)
 {
+    __atomic_store_n(&vcpu->kicked, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 }
 
@@ -197,15 +199,14 @@ int pk_vcpu_run(struct pk_vcpu *vcpu, uint64_t reply)
 int pk_vcpu_complete(struct pk_vcpu *vcpu, uint64_t reply)
 {
     finish_read(vcpu, reply);
-    uint8_t before = __atomic_exchange_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     int failed = ioctl(vcpu->fd, KVM_RUN, 0);
     int error = errno;
     vcpu->runs++;
-    if (!before) {
-        /* A kick that came meanwhile is not lost: its signal made this call return, so the
-         * caller asks whether to stop before it runs the guest again. */
-        __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-    }
+    __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    /* A kick before this line is seen here, one after it sets the flag itself: none is lost. */
+    if (__atomic_load_n(&vcpu->kicked, __ATOMIC_SEQ_CST))
+        __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     if (!failed)
         return PK_OTHER;
     vcpu->error = error;

@@ -44,6 +44,7 @@ struct pk_vcpu {
     int fd;
     int error;
     int tid;             /* of the thread that runs it, for the kick; 0: none */
+    int kicked;          /* from pk_vcpu_kick() to pk_vcpu_unkick() */
     int observe;         /* every exit goes to Python */
     int timed;           /* note the times below; each costs two readings of the clock an exit */
     struct kvm_run *run;

@@ -8,6 +8,7 @@
     |-- GuestCrash            the guest crashed                             exit status 6
     |-- DeviceError           the guest asked a device for the impossible; ends nothing
     |   `-- GuestMemoryError  a guest address outside RAM
+    |-- MachineError          a machine, or a vCPU of it, cannot do that now: it has run, is closed
     `-- RangeError            a bus range that is empty, overflows or overlaps
 
 The first three end ``pykvm`` with their message as one line on stderr, so the message says what to
@@ -72,6 +73,11 @@ class GuestMemoryError(DeviceError):
         super().__init__(f"guest address {address:#x}, {length} bytes: not RAM")
         self.address = address
         self.length = length
+
+
+class MachineError(PykvmError, RuntimeError):
+    """Asked at a moment, or by a thread, at which the machine or a vCPU of it cannot do that; the
+    message says what would have to be otherwise."""
 
 
 class RangeError(PykvmError, ValueError):

@@ -32,7 +32,8 @@ class _Timer:
 
 
 class EpollLoop:
-    """An ``EventLoop`` over epoll. ``on_error`` receives what a callback raised (a bug of ours)."""
+    """An ``EventLoop`` over epoll. ``on_error`` receives what a callback raised (a bug of ours).
+    Once it is stopped, new timers and readers are forgotten."""
 
     def __init__(self, lock: threading.Lock, *, on_error: Callable[[BaseException], None]) -> None:
         self._lock = lock
@@ -54,11 +55,12 @@ class EpollLoop:
     def call_at(self, when_ns: int, callback: Callback) -> _Timer:
         timer = _Timer(callback)
         with self._guard:
+            if self._stopping:
+                return timer
             heapq.heappush(self._timers, (when_ns, next(self._order), timer))
-            first = self._timers[0][2] is timer
             self._start()
-        if first:
-            self._kick()
+            if self._timers[0][2] is timer:
+                self._kick()
         return timer
 
     def add_reader(self, fd: int, callback: Callback) -> None:
@@ -81,18 +83,23 @@ class EpollLoop:
         with or without the lock; it waits for nothing."""
         self._resting = True
 
+    def runs_in(self, thread: threading.Thread) -> bool:
+        """Whether ``thread`` is the one that makes the calls."""
+        return thread is self._thread
+
     def stop(self) -> None:
         """Stop the thread and close everything; idempotent; not from the loop's own thread."""
         with self._guard:
-            if self._stopping:
-                return
             self._stopping = True
-        self._kick()
+            if not self._epoll.closed:
+                self._kick()
         if self._thread is not None:
             self._thread.join()
-        self._epoll.close()
-        os.close(self._wake)
-        self._timers.clear()
+        with self._guard:
+            if not self._epoll.closed:
+                self._epoll.close()
+                os.close(self._wake)
+                self._timers.clear()
 
     # -- the thread ---------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 from collections.abc import Iterable, Iterator
 
 from pykvm.hints import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ class Vcpu:
 
     def __init__(self, vm: Vm, number: int) -> None:
         self.number = number
+        self._alive = threading.RLock()  # held while others use the run state that ``close`` unmaps
         self.fd = call(vm.fd, "KVM_CREATE_VCPU", number)
         try:
             self._map = mmap.mmap(self.fd, vm.kvm.run_size(), flags=mmap.MAP_SHARED)
@@ -54,22 +56,26 @@ class Vcpu:
 
     def close(self) -> None:
         """Idempotent; the vCPU must not be running."""
-        if self.fd < 0:
-            return
-        self.native.fd = -1
-        self.native.run = ffi.NULL
-        del self.run_state
-        ffi.release(self._buffer)
-        self.page.release()
-        self._map.close()
-        os.close(self.fd)
-        self.fd = -1
+        with self._alive:
+            if self.fd < 0:
+                return
+            fd, self.fd = self.fd, -1
+            self.native.fd = -1
+            self.native.run = ffi.NULL
+            del self.run_state
+            ffi.release(self._buffer)
+            self.page.release()
+            self._map.close()
+            os.close(fd)
 
     # -- running ------------------------------------------------------------------------------
 
     def kick(self) -> None:
-        """Make the vCPU leave KVM_RUN now; it stays out until ``unkick``. From any thread."""
-        lib.pk_vcpu_kick(self.native)
+        """Make the vCPU leave KVM_RUN now; it stays out until ``unkick``. From any thread, and from
+        signal handlers; nothing happens to a closed one."""
+        with self._alive:
+            if self.fd >= 0:
+                lib.pk_vcpu_kick(self.native)
 
     def unkick(self) -> None:
         """Let the vCPU run again; by its own thread."""

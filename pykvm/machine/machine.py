@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import threading
 import time
+from _queue import Empty, SimpleQueue
 from collections.abc import Callable
 from contextlib import ExitStack
 
 from pykvm.backends.char import open_char_backend
 from pykvm.boot.plan import Handover, Mode
 from pykvm.devices.fwcfg import SIZE as FW_CFG_SIZE
-from pykvm.errors import DeviceError, HostError
+from pykvm.errors import DeviceError, HostError, MachineError
 from pykvm.eventloop import EpollLoop
 from pykvm.hints import TYPE_CHECKING, Any, Protocol
 from pykvm.interfaces import CharBackend, IrqLine
@@ -30,6 +31,7 @@ from pykvm.machine.cpumodel import HOST, CpuModel
 from pykvm.machine.halt import HaltWatch
 from pykvm.machine.irq import Gsi, GsiLine
 from pykvm.machine.kicks import IoeventfdKicks
+from pykvm.machine.life import Life
 from pykvm.machine.messages import IrqfdMessages
 from pykvm.machine.outcome import CRASH_STATUS, TIMEOUT_STATUS, Outcome
 from pykvm.machine.pci import PciBus
@@ -79,7 +81,6 @@ class Machine:
         self.say = say
         self.tracer = tracer
         self.lock = threading.Lock()
-        self.outcome: Outcome | None = None
         self.threads: list[VcpuThread] = []
         self.cards: list[NetworkCard] = []
         self.terminals: list[Terminal] = []
@@ -87,14 +88,22 @@ class Machine:
         """The user's terminal has another size; also from a signal handler."""
         self._plugged = True
         self.complaints = Complaints(say)
+        self._open = True
         self._gsis: dict[int, Gsi] = {}
         self.started_ns = time.monotonic_ns()
-        self._stopped = threading.Event()
-        self._stop_lock = threading.Lock()
-        with ExitStack() as stack:
-            stack.callback(self.complaints.close)
-            self._build(stack, serial, add)
-            self._stack = stack.pop_all()
+        self._life = Life()
+        # Both are changed by signal handlers, which may interrupt any line of ours: in one step,
+        # without a lock that the interrupted line may hold.
+        self._outcomes: list[Outcome] = []
+        self._stopped: SimpleQueue[None] = SimpleQueue()
+        self._stack = ExitStack()
+        try:
+            with ExitStack() as stack:
+                stack.callback(self.complaints.close)
+                self._build(stack, serial, add)
+                self._stack = stack.pop_all()
+        finally:
+            self._life.end()
 
     def _build(
         self, stack: ExitStack, serial: CharBackend | None, add: Callable[[Machine], None] | None
@@ -200,56 +209,100 @@ class Machine:
         self.close()
 
     def run(self) -> Outcome:
-        """Run until the guest ends, ``stop`` is called or ``config.timeout`` is over.
+        """Run until the guest ends, ``stop`` or ``close`` is called or ``config.timeout`` is over.
 
-        Raises the exception of a bug of ours; a crash of the guest is an Outcome.
+        Raises MachineError for a machine that has run, or is closed; and the exception of a bug of
+        ours. A crash of the guest is an Outcome.
         """
+        self._life.begin()
+        try:
+            return self._run()
+        finally:
+            self._life.end()
+
+    def _run(self) -> Outcome:
         deadline = None
         if self.config.timeout is not None:
             deadline = time.monotonic() + self.config.timeout
         watch = HaltWatch(self.threads)
-        for thread in self.threads:
-            thread.start()
         try:
+            for thread in self.threads:
+                thread.start()
             self._wait(watch, deadline)
         finally:
-            self.stop(Outcome("interrupted", status=130))
-            for terminal in self.terminals:
-                terminal.close()
-            for thread in self.threads:
-                thread.join()
-            self.loop.stop()
-            self.complaints.close()
+            self._come_to_rest(Outcome("interrupted", status=130))
         assert self.outcome is not None
         if self.outcome.error is not None:
             raise self.outcome.error
         return self.outcome
 
     def _wait(self, watch: HaltWatch, deadline: float | None) -> None:
-        while not self._stopped.wait(watch.pause(deadline)):
+        while not self._stopped_within(watch.pause(deadline)):
             if deadline is not None and time.monotonic() >= deadline:
                 self.stop(Outcome("timeout", status=TIMEOUT_STATUS))
             elif watch.all_halted():
                 self.stop(Outcome("the guest halted for good"))
 
+    def _stopped_within(self, seconds: float) -> bool:
+        try:
+            self._stopped.get(timeout=seconds)
+        except Empty:
+            return False
+        return True
+
+    def _come_to_rest(self, outcome: Outcome) -> None:
+        """Stop, and wait for every thread that runs the guest or calls a device. May be repeated,
+        should a KeyboardInterrupt have cut it short."""
+        self.stop(outcome)
+        for terminal in self.terminals:
+            terminal.close()
+        for thread in self.threads:
+            thread.join()
+        self.loop.stop()
+        self.complaints.close()
+
     def stop(self, outcome: Outcome) -> None:
-        """End the run; from any thread, with or without the lock. The first outcome wins."""
-        with self._stop_lock:
-            if self.outcome is not None:
-                return
-            self.outcome = outcome
+        """End the run; from any thread, also from a signal handler, with or without the lock. The
+        first outcome wins."""
+        if not self._outcomes:
+            self._outcomes.append(outcome)
         for thread in self.threads:
             thread.vcpu.kick()
         self.loop.rest()
-        self._stopped.set()
+        self._stopped.put(None)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the run ended; None while it has not."""
+        return self._outcomes[0] if self._outcomes else None
 
     @property
     def stopping(self) -> bool:
-        return self.outcome is not None
+        return bool(self._outcomes)
 
     def close(self) -> None:
-        """Give everything back; idempotent."""
+        """Stop the guest, wait for ``run`` to return, give everything back.
+
+        At any time, as often as one likes, from any thread without the lock: returns when it is
+        done. One of the machine's own threads, which calls a device with the lock, cannot wait
+        for that: another thread does it, and this returns at once.
+        """
+        self.stop(Outcome("the machine was closed", status=130))
+        me = threading.current_thread()
+        is_part = self.loop.runs_in(me) or any(thread.runs_in(me) for thread in self.threads)
+        self._life.close(is_part, self._give_back)
+
+    def _give_back(self) -> None:
+        self._come_to_rest(Outcome("the machine was closed", status=130))
+        with self.lock:  # whoever checks that it is open, and goes on, holds it
+            self._open = False
         self._stack.close()
+
+    def _check_open(self) -> None:
+        """Raises MachineError for a machine that is given back: its descriptors are others' now.
+        Called with the lock held."""
+        if not self._open:
+            raise MachineError("this machine is closed")
 
     # -- what devices ask for (board.Wiring) ---------------------------------------------------
 
@@ -304,8 +357,10 @@ class Machine:
                 card.set_link(False)
 
     def set_cables(self, plugged: bool) -> None:
-        """Plug the network cards' cables in, or pull them; from any thread without the lock."""
+        """Plug the network cards' cables in, or pull them; from any thread without the lock.
+        Raises MachineError for a closed machine."""
         with self.lock:
+            self._check_open()
             self._set_cables(plugged)
 
     def _set_cables(self, plugged: bool) -> None:
@@ -318,8 +373,10 @@ class Machine:
         self.complaints.tell("network cables are " + ("plugged in" if self._plugged else "pulled"))
 
     def press_power_button(self) -> None:
-        """As a person would; from any thread without the lock. What follows is up to the guest."""
+        """As a person would; from any thread without the lock. What follows is up to the guest.
+        Raises MachineError for a closed machine."""
         with self.lock:
+            self._check_open()
             self._press_power_button()
 
     def _press_power_button(self) -> None:

@@ -97,9 +97,11 @@ def enter(vcpu: Vcpu) -> bool:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(_PATIENCE)
-    vcpu.kick()
-    thread.join()
+    try:
+        thread.join(_PATIENCE)
+    finally:  # also of a KeyboardInterrupt: the caller unmaps what it runs on
+        vcpu.kick()
+        thread.join()
     return left[0] == lib.PK_OTHER and bool(vcpu.run_state.exit_reason == lib.KVM_EXIT_IO)
 
 

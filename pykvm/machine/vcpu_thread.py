@@ -51,6 +51,7 @@ class VcpuThread:
         self._calls: SystemCalls | None = None
         self.finished: Finished | None = None
         """The instruction that the last exit was finished for, if it was."""
+        self._clock: int | None = None
         self._thread = threading.Thread(target=self._main, name=f"vcpu{vcpu.number}", daemon=True)
 
     def start(self) -> None:
@@ -60,6 +61,10 @@ class VcpuThread:
         if self._thread.ident is not None:
             self._thread.join()
 
+    def runs_in(self, thread: threading.Thread) -> bool:
+        """Whether ``thread`` is the one that runs the vCPU."""
+        return thread is self._thread
+
     @property
     def exits(self) -> int:
         """Exits so far, native ones included."""
@@ -67,16 +72,20 @@ class VcpuThread:
 
     def cpu_seconds(self) -> float:
         """CPU time that the thread has used, in and out of the guest."""
-        ident = self._thread.ident
-        if ident is None or not self._thread.is_alive():
+        if self._clock is None:
             return 0.0
-        return time.clock_gettime(time.pthread_getcpuclockid(ident))
+        try:
+            return time.clock_gettime(self._clock)
+        except OSError:  # it has ended
+            return 0.0
 
     # -- the loop -----------------------------------------------------------------------------
 
     def _main(self) -> None:
         native = self.vcpu.native
         lib.pk_vcpu_attach(native, True)
+        # Here and not where it is read: by then the thread, which it is found by, may be no more.
+        self._clock = time.pthread_getcpuclockid(threading.get_ident())
         try:
             self._loop()
         except BaseException as error:  # a bug of ours: the run ends with its traceback

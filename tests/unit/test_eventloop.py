@@ -156,3 +156,16 @@ def test_work_that_asks_for_ever_more_turns_lets_others_have_the_lock(loop, lock
         assert lock.acquire(timeout=20)
         lock.release()
     going = False
+
+
+def test_a_stopped_loop_takes_no_timers_and_signals_no_descriptor(lock):
+    loop = EpollLoop(lock, on_error=print)
+    loop.stop()
+    loop.stop()
+    stranger = os.eventfd(0, os.EFD_NONBLOCK)  # with the number of the loop's own, most likely
+    others = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
+    loop.call_at(0, lambda: None)
+    for fd in (stranger, *others):
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(fd)
+        os.close(fd)
