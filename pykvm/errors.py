@@ -9,7 +9,8 @@
     |-- DeviceError           the guest asked a device for the impossible; ends nothing
     |   `-- GuestMemoryError  a guest address outside RAM
     |-- MachineError          a machine, or a vCPU of it, cannot do that now: it has run, is closed
-    `-- RangeError            a bus range that is empty, overflows or overlaps
+    `-- PlugError             a device that cannot be plugged in as it is
+        `-- RangeError        a bus range that is empty, overflows or overlaps
 
 The first three end ``pykvm`` with their message as one line on stderr, so the message says what to
 do. ``DeviceError`` is caught where the device is driven: the guest caused it and the machine lives.
@@ -80,5 +81,9 @@ class MachineError(PykvmError, RuntimeError):
     message says what would have to be otherwise."""
 
 
-class RangeError(PykvmError, ValueError):
+class PlugError(PykvmError, ValueError):
+    """A device that lacks something, or whose name, slot or interrupt line cannot be had."""
+
+
+class RangeError(PlugError):
     """A bus range that is empty, overflows its address space, or overlaps another."""

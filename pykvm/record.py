@@ -22,7 +22,7 @@ from pykvm.hints import Any, ClassVar, NoReturn, Self, dataclass_transform
 @dataclass_transform(frozen_default=True)
 class Record:
     """The base of all records. Raises TypeError for fields that are missing, unknown or given
-    twice; AttributeError for an attempt to change one."""
+    twice, named in its message; AttributeError for an attempt to change one."""
 
     _names: ClassVar[dict[str, Any]] = {}
     _positional: ClassVar[tuple[str, ...]] = ()
@@ -40,8 +40,28 @@ class Record:
         values.update(named)
         twice = named and not named.keys().isdisjoint(self._positional[: len(args)])
         if twice or len(args) > len(self._positional) or values.keys() != self._names.keys():
-            raise TypeError(f"{type(self).__name__}({', '.join(self._names)}): other fields given")
+            raise TypeError(self._wrong(args, named))
         self.__post_init__()
+
+    @classmethod
+    def _wrong(cls, args: tuple[Any, ...], named: dict[str, Any]) -> str:
+        """What is wrong with the fields that were given."""
+        name, fields = cls.__name__, ", ".join(cls._names)
+        for unknown in named.keys() - cls._names.keys():
+            import difflib
+
+            near = difflib.get_close_matches(unknown, cls._names, 1)
+            hint = f"did you mean {near[0]}?" if near else f"its fields are {fields}"
+            return f"{name} has no field {unknown}: {hint}"
+        if len(args) > len(cls._positional):
+            most = len(cls._positional)
+            return f"{name} takes {most or 'no'} fields without their names, not {len(args)}"
+        given = cls._positional[: len(args)]
+        for twice in given:
+            if twice in named:
+                return f"{name}: {twice} is given twice"
+        missing = [f for f in cls._names if f not in cls._defaults | named and f not in given]
+        return f"{name} needs {', '.join(missing)}; its fields are {fields}"
 
     def __post_init__(self) -> None:
         """For checks; called last."""

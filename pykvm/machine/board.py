@@ -26,6 +26,7 @@ from pykvm.devices.rtc import Rtc
 from pykvm.devices.serial import Uart16550
 from pykvm.hints import Protocol
 from pykvm.interfaces import CharBackend, Device, EventLoop, IrqLine
+from pykvm.machine.plugging import check_device
 
 COM1, COM1_IRQ = 0x3F8, 4
 RTC, RTC_IRQ = 0x70, 8
@@ -73,12 +74,17 @@ class Board:
         self.ranges: list[Range] = []
 
     def plug(self, bus: Bus, base: int, size: int, device: Device) -> Range:
-        """Map ``device`` at ``base``; raises RangeError."""
+        """Map ``device`` at ``base``; raises PlugError, and RangeError, which is one."""
+        check_device(device, self.devices)
         added = bus.add(Range(base, size, device, number=len(self.ranges)))
         self.ranges.append(added)
-        if device not in self.devices:
-            self.devices.append(device)
+        self.list(device)
         return added
+
+    def list(self, device: Device) -> None:
+        """Count ``device`` in."""
+        if not any(other is device for other in self.devices):
+            self.devices.append(device)
 
 
 def pc(

@@ -22,7 +22,7 @@ from pykvm.hints import TYPE_CHECKING, Any, Protocol
 from pykvm.interfaces import CharBackend, IrqLine
 from pykvm.kvm.abi import ffi, lib
 from pykvm.kvm.system import Kvm, install_kick
-from pykvm.kvm.vm import Vm
+from pykvm.kvm.vm import GSI_COUNT, Vm
 from pykvm.machine import board, cpu, cpuid, fwcfg, placing, probe_syscall
 from pykvm.machine.cards import plug_cards
 from pykvm.machine.complaints import Complaints
@@ -35,6 +35,7 @@ from pykvm.machine.life import Life
 from pykvm.machine.messages import IrqfdMessages
 from pykvm.machine.outcome import CRASH_STATUS, TIMEOUT_STATUS, Outcome
 from pykvm.machine.pci import PciBus
+from pykvm.machine.plugging import check_line
 from pykvm.machine.vcpu_thread import VcpuThread
 from pykvm.memory import GuestMemory
 
@@ -307,7 +308,8 @@ class Machine:
     # -- what devices ask for (board.Wiring) ---------------------------------------------------
 
     def irq(self, device: str, gsi: int) -> IrqLine:
-        """A line to ``gsi``, traced if anybody listens."""
+        """A line to ``gsi``, traced if anybody listens. Raises PlugError when there is none."""
+        check_line(device, gsi, GSI_COUNT)
         line = GsiLine(self._gsis.setdefault(gsi, Gsi(self.vm, gsi)))
         if self.tracer is not None:
             from pykvm.machine.observe import traced_line

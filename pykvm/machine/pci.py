@@ -14,10 +14,11 @@ from pykvm.devices.pci import registers as r
 from pykvm.devices.pci.config import ROM_INDEX, Bar, ConfigSpace
 from pykvm.devices.pci.host import SLOTS, HostBridge
 from pykvm.devices.pci.rom import OptionRom
-from pykvm.errors import RangeError
+from pykvm.errors import PlugError, RangeError
 from pykvm.hints import Any, Protocol
 from pykvm.interfaces import Device
 from pykvm.machine.board import Board
+from pykvm.machine.plugging import check_device, check_function
 
 CONFIG_PORTS = 0xCF8
 FIRST_SLOT = 3
@@ -64,15 +65,17 @@ class PciBus:
         board.plug(board.pio, CONFIG_PORTS, 8, bridge)
 
     def plug(self, slot: int, function: Function, rom: bytes = b"") -> None:
-        """Put ``function`` into ``slot``, with its option ROM if it has one. Raises ValueError when
-        the slot is taken.
+        """Put ``function`` into ``slot``, with its option ROM if it has one. Raises PlugError when
+        the slot is taken, a name is, or something lacks.
         """
-        self._bridge.plug(slot, function)
-        self._functions.append((slot, function))
+        check_function(function)
         windows = dict(function.windows)
         if rom:
             windows[ROM_INDEX] = option = OptionRom(f"{function.name}-rom", rom)
             function.config.add_rom(option.size)
+        self._check_windows(function, windows)
+        self._bridge.plug(slot, function)
+        self._functions.append((slot, function))
         for bar in function.config.bars:
             window = Range(
                 0, bar.size, windows[bar.index], number=len(self._board.ranges),
@@ -80,8 +83,7 @@ class PciBus:
             )  # fmt: skip
             self._board.ranges.append(window)
             self._windows.append((function, bar, window))
-            if window.device not in self._board.devices:
-                self._board.devices.append(window.device)
+            self._board.list(window.device)
 
         def changed(offset: int, size: int) -> None:
             self._lay()
@@ -94,10 +96,23 @@ class PciBus:
         """What is plugged in, in the order of plugging."""
         return [function for _, function in self._functions]
 
+    def _check_windows(self, function: Function, windows: Mapping[int, Device]) -> None:
+        if any(other.name == function.name for _, other in self._functions):
+            raise PlugError(f"{function.name}: another PCI function has this name")
+        seen = list(self._board.devices)
+        for bar in function.config.bars:
+            if bar.index not in windows:
+                raise PlugError(f"{function.name}: no window answers BAR {bar.index}")
+            check_device(windows[bar.index], seen)
+            seen.append(windows[bar.index])
+
     def free_slot(self) -> int:
-        """The lowest slot that is free, after those that a PC's chipset uses."""
+        """The lowest slot that is free, after those that a PC's chipset uses. Raises PlugError."""
         taken = {slot for slot, _ in self._functions}
-        return next(slot for slot in range(FIRST_SLOT, SLOTS) if slot not in taken)
+        for slot in range(FIRST_SLOT, SLOTS):
+            if slot not in taken:
+                return slot
+        raise PlugError("no PCI slot is left")
 
     def assign(self) -> None:
         """What firmware does: addresses, interrupt lines, decoding on, but option ROMs off."""

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pykvm.errors import PlugError
+from pykvm.machine import Config, Machine
+
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-device.md"
 
 # in ring 0, long mode: ADD 3, ADD 4, read SUM into the debug-exit port
@@ -31,3 +34,11 @@ def test_the_page_s_device_answers_a_guest(tmp_path):
     image = tmp_path / "adder.bin"
     image.write_bytes(GUEST)
     assert scope["run"](str(image)).status == (7 << 1) | 1
+
+
+@pytest.mark.kvm
+def test_a_line_that_does_not_exist_is_refused_where_it_is_asked_for(tmp_path):
+    image = tmp_path / "halt.bin"
+    image.write_bytes(b"\xfa\xf4")
+    with pytest.raises(PlugError, match="adder: there is no interrupt line 24"):
+        Machine(Config(image=str(image)), add=lambda machine: machine.irq("adder", 24))

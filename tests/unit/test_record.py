@@ -4,6 +4,7 @@ from types import MappingProxyType
 
 import pytest
 
+from pykvm.machine.config import Config
 from pykvm.record import Record
 
 
@@ -44,12 +45,25 @@ def test_a_default_that_is_a_function_stays_one():
 
 
 @pytest.mark.parametrize(
-    ("args", "named"),
-    [((), {}), ((1, 2, 3), {}), ((1,), {"x": 1}), ((1,), {"z": 1}), ((), {"y": 1}), ((), {"z": 1})],
+    ("args", "named", "says"),
+    [
+        ((), {}, "Point needs x; its fields are x, y"),
+        ((1, 2, 3), {}, "Point takes 2 fields without their names, not 3"),
+        ((1,), {"x": 1}, "Point: x is given twice"),
+        ((1,), {"z": 1}, "Point has no field z: its fields are x, y"),
+        ((), {"y": 1}, "Point needs x; its fields are x, y"),
+        ((), {"yy": 1}, "Point has no field yy: did you mean y?"),
+    ],
 )
-def test_other_fields_than_its_own_are_an_error(args, named):
-    with pytest.raises(TypeError, match=r"Point\(x, y\)"):
+def test_other_fields_than_its_own_are_an_error_that_names_them(args, named, says):
+    with pytest.raises(TypeError) as caught:
         Point(*args, **named)
+    assert str(caught.value) == says
+
+
+def test_a_misspelt_option_of_a_machine_is_told_the_nearest_one():
+    with pytest.raises(TypeError, match=r"^Config has no field mem: did you mean memory\?$"):
+        Config(image="x", mem=1 << 20)
 
 
 def test_fields_by_name_only_are_not_taken_in_order():

@@ -8,6 +8,7 @@ the address register, told apart by the size of the access.
 from __future__ import annotations
 
 from pykvm.devices.pci.config import ConfigSpace, Identity
+from pykvm.errors import PlugError
 from pykvm.hints import Protocol
 from pykvm.interfaces import Device, State
 from pykvm.registers import Field, Register, RegisterMap
@@ -53,9 +54,9 @@ class HostBridge:
         self.address = 0
 
     def plug(self, slot: int, function: Function) -> None:
-        """Put a function into a slot. Raises ValueError when the slot is taken or is none."""
+        """Put a function into a slot. Raises PlugError when the slot is taken or is none."""
         if not 0 < slot < SLOTS or slot in self.functions:
-            raise ValueError(f"PCI slot {slot} is not free")
+            raise PlugError(f"PCI slot {slot} is not free")
         self.functions[slot] = function
 
     def _selected(self) -> ConfigSpace | None:

@@ -223,7 +223,7 @@ def test_the_reset_register_lives_inside_the_address_register(pc):
 def test_a_slot_holds_one_function(pc):
     pc.pci.plug(3, Function())
     with pytest.raises(ValueError, match="not free"):
-        pc.pci.plug(3, Function())
+        pc.pci.plug(3, Function("other"))
 
 
 def test_windows_have_addresses_and_lines_before_the_guest_starts(pc):
