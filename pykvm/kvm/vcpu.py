@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 
+from pykvm.errors import MachineError
 from pykvm.hints import TYPE_CHECKING, Any
 from pykvm.kvm.abi import call, capability, ffi, lib
 from pykvm.kvm.system import CpuidEntry
@@ -27,12 +28,21 @@ class Coalesced(Record):
     pio: bool
 
 
+GENERAL = (
+    "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags"
+).split()  # in the order of struct kvm_regs
+
+
 class Vcpu:
-    """One vCPU. Its ioctls belong to the thread that runs it; ``kick`` is for the others."""
+    """One vCPU. Its ioctls belong to the thread that runs it; ``kick`` is for the others.
+
+    While nobody runs it they may be any thread's. Else, and when it is closed, they raise
+    MachineError, where KVM would have the caller wait until KVM_RUN returns.
+    """
 
     def __init__(self, vm: Vm, number: int) -> None:
         self.number = number
-        self._alive = threading.RLock()  # held while others use the run state that ``close`` unmaps
+        self._guard = threading.RLock()  # held where it must not start to run, or be closed
         self.fd = call(vm.fd, "KVM_CREATE_VCPU", number)
         try:
             self._map = mmap.mmap(self.fd, vm.kvm.run_size(), flags=mmap.MAP_SHARED)
@@ -56,7 +66,7 @@ class Vcpu:
 
     def close(self) -> None:
         """Idempotent; the vCPU must not be running."""
-        with self._alive:
+        with self._guard:
             if self.fd < 0:
                 return
             fd, self.fd = self.fd, -1
@@ -70,10 +80,19 @@ class Vcpu:
 
     # -- running ------------------------------------------------------------------------------
 
+    def attach(self) -> None:
+        """The calling thread runs this vCPU from now on; until ``detach``, by the same thread."""
+        with self._guard:
+            lib.pk_vcpu_attach(self.native, True)
+
+    def detach(self) -> None:
+        with self._guard:
+            lib.pk_vcpu_attach(self.native, False)
+
     def kick(self) -> None:
         """Make the vCPU leave KVM_RUN now; it stays out until ``unkick``. From any thread, and from
         signal handlers; nothing happens to a closed one."""
-        with self._alive:
+        with self._guard:
             if self.fd >= 0:
                 lib.pk_vcpu_kick(self.native)
 
@@ -95,24 +114,42 @@ class Vcpu:
 
     # -- state --------------------------------------------------------------------------------
 
+    def _call(self, name: str, argument: Any = 0) -> int:
+        if self.native.tid == threading.get_native_id():
+            return call(self.fd, name, argument)
+        with self._guard:
+            if self.fd < 0:
+                raise MachineError(f"vCPU {self.number} is closed")
+            if self.native.tid:
+                raise MachineError(
+                    f"vCPU {self.number} runs in another thread: have that one call "
+                    f"(Machine.vcpu({self.number}).ask), or wait for its end"
+                )
+            return call(self.fd, name, argument)
+
     def _get(self, name: str, kind: str) -> Any:
         value = ffi.new(f"struct {kind} *")
-        call(self.fd, name, value)
+        self._call(name, value)
         return value
+
+    def registers(self) -> dict[str, int]:
+        """The general registers, RIP and RFLAGS, by lower-case name."""
+        regs = self.get_regs()
+        return {name: int(getattr(regs, name)) for name in GENERAL}
 
     def get_regs(self) -> Any:
         """``struct kvm_regs *``: the general registers, RIP and RFLAGS."""
         return self._get("KVM_GET_REGS", "kvm_regs")
 
     def set_regs(self, regs: Any) -> None:
-        call(self.fd, "KVM_SET_REGS", regs)
+        self._call("KVM_SET_REGS", regs)
 
     def get_sregs(self) -> Any:
         """``struct kvm_sregs *``: segments, tables, control registers, EFER, APIC base."""
         return self._get("KVM_GET_SREGS", "kvm_sregs")
 
     def set_sregs(self, sregs: Any) -> None:
-        call(self.fd, "KVM_SET_SREGS", sregs)
+        self._call("KVM_SET_SREGS", sregs)
 
     def get_xsave(self) -> Any:
         """``struct kvm_xsave *``: x87, XMM, MXCSR and more, as XSAVE stores them. (KVM_GET_FPU has
@@ -120,7 +157,7 @@ class Vcpu:
         return self._get("KVM_GET_XSAVE", "kvm_xsave")
 
     def set_xsave(self, area: Any) -> None:
-        call(self.fd, "KVM_SET_XSAVE", area)
+        self._call("KVM_SET_XSAVE", area)
 
     def get_xcr0(self) -> int:
         """XCR0: which parts of the state XSAVE and AVX may use."""
@@ -132,14 +169,14 @@ class Vcpu:
         xcrs = ffi.new("struct kvm_xcrs *")
         xcrs.nr_xcrs = 1
         xcrs.xcrs[0].value = value
-        call(self.fd, "KVM_SET_XCRS", xcrs)
+        self._call("KVM_SET_XCRS", xcrs)
 
     def get_events(self) -> Any:
         """``struct kvm_vcpu_events *``: what is pending or being injected."""
         return self._get("KVM_GET_VCPU_EVENTS", "kvm_vcpu_events")
 
     def set_events(self, events: Any) -> None:
-        call(self.fd, "KVM_SET_VCPU_EVENTS", events)
+        self._call("KVM_SET_VCPU_EVENTS", events)
 
     def mp_state(self) -> int:
         """``KVM_MP_STATE_...``: runnable, halted, waiting for SIPI ..."""
@@ -148,11 +185,11 @@ class Vcpu:
     def set_mp_state(self, state: int) -> None:
         value = ffi.new("struct kvm_mp_state *")
         value.mp_state = state
-        call(self.fd, "KVM_SET_MP_STATE", value)
+        self._call("KVM_SET_MP_STATE", value)
 
     def tsc_khz(self) -> int:
         """The guest's TSC frequency."""
-        return call(self.fd, "KVM_GET_TSC_KHZ")
+        return self._call("KVM_GET_TSC_KHZ")
 
     def set_cpuid(self, entries: Iterable[CpuidEntry]) -> None:
         """What CPUID shows to this vCPU."""
@@ -163,18 +200,18 @@ class Vcpu:
         for n, row in enumerate(rows):
             for name in ("function", "index", "flags", "eax", "ebx", "ecx", "edx"):
                 setattr(table[n], name, getattr(row, name))
-        call(self.fd, "KVM_SET_CPUID2", block)
+        self._call("KVM_SET_CPUID2", block)
 
     def get_msr(self, index: int) -> int | None:
         """An MSR's value, or None for one that KVM does not have."""
         block, entry = _msr_block(index)
-        return int(entry.data) if call(self.fd, "KVM_GET_MSRS", block) == 1 else None
+        return int(entry.data) if self._call("KVM_GET_MSRS", block) == 1 else None
 
     def set_msr(self, index: int, value: int) -> bool:
         """Set an MSR; False when KVM refuses it."""
         block, entry = _msr_block(index)
         entry.data = value
-        return call(self.fd, "KVM_SET_MSRS", block) == 1
+        return self._call("KVM_SET_MSRS", block) == 1
 
     def set_guest_debug(self, control: int, breakpoints: Iterable[int] = ()) -> None:
         """KVM_SET_GUEST_DEBUG: ``control`` is KVM_GUESTDBG_... bits; hardware breakpoints at up to
@@ -184,14 +221,14 @@ class Vcpu:
         for n, address in enumerate(breakpoints):
             debug.arch.debugreg[n] = address
             debug.arch.debugreg[7] |= 2 << (n * 2)  # global enable, execute, one byte
-        call(self.fd, "KVM_SET_GUEST_DEBUG", debug)
+        self._call("KVM_SET_GUEST_DEBUG", debug)
 
     def translate(self, linear: int) -> int | None:
         """The guest-physical address of a linear one, which wraps at 2^64; None when it is not
         mapped."""
         value = ffi.new("struct kvm_translation *")
         value.linear_address = linear & (1 << 64) - 1
-        call(self.fd, "KVM_TRANSLATE", value)
+        self._call("KVM_TRANSLATE", value)
         return int(value.physical_address) if value.valid else None
 
     def sync_regs(self, on: bool) -> None:

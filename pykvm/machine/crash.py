@@ -10,8 +10,9 @@ from pykvm.crash_registers import EXCEPTIONS
 from pykvm.devices.virtio.device import VirtioDevice
 from pykvm.errors import GuestMemoryError
 from pykvm.interfaces import Device
-from pykvm.kvm.abi import exit_names, ffi, lib
-from pykvm.machine.observe import GENERAL, NAMES, code_at
+from pykvm.kvm.abi import exit_names, lib
+from pykvm.kvm.vcpu import GENERAL
+from pykvm.machine.observe import code_at
 from pykvm.machine.outcome import CRASH_STATUS, Outcome
 from pykvm.trace.events import ExitEvent
 
@@ -77,7 +78,7 @@ def _outcome(thread: VcpuThread, reason: str, regs: Any = None, sregs: Any = Non
     vcpu, machine = thread.vcpu, thread.machine
     regs = regs if regs is not None else vcpu.get_regs()
     sregs = sregs if sregs is not None else vcpu.get_sregs()
-    values = dict(zip(NAMES, GENERAL.unpack(ffi.buffer(regs)), strict=True))
+    values = {name: int(getattr(regs, name)) for name in GENERAL}
     rip = values.pop("rip")
     code = code_at(vcpu, machine.memory, sregs, rip, values)
     with machine.lock:  # other vCPUs and the event loop go on

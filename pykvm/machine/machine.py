@@ -281,6 +281,10 @@ class Machine:
     def stopping(self) -> bool:
         return bool(self._outcomes)
 
+    def vcpu(self, number: int) -> VcpuThread:
+        """vCPU ``number``, to ask for its registers or for more while it runs."""
+        return self.threads[number]
+
     def close(self) -> None:
         """Stop the guest, wait for ``run`` to return, give everything back.
 

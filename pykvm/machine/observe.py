@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pykvm.bus import Range
 from pykvm.errors import GuestMemoryError
 from pykvm.kvm.abi import exit_names, ffi, lib
-from pykvm.kvm.vcpu import Vcpu
+from pykvm.kvm.vcpu import GENERAL, Vcpu
 from pykvm.machine.irq import GsiLine
 from pykvm.memory import GuestMemory
 from pykvm.trace.events import FINISHED, Code, DeviceEvent, ExitEvent, IrqEvent
@@ -24,27 +24,7 @@ if TYPE_CHECKING:
     from pykvm.machine.vcpu_thread import VcpuThread
     from pykvm.trace.recorder import Tracer
 
-GENERAL = struct.Struct("=18Q")  # struct kvm_regs
-NAMES = [
-    "rax",
-    "rbx",
-    "rcx",
-    "rdx",
-    "rsi",
-    "rdi",
-    "rsp",
-    "rbp",
-    "r8",
-    "r9",
-    "r10",
-    "r11",
-    "r12",
-    "r13",
-    "r14",
-    "r15",
-    "rip",
-    "rflags",
-]  # in the order of struct kvm_regs
+_GENERAL = struct.Struct("=18Q")  # struct kvm_regs
 _AROUND = 15  # bytes: the longest x86 instruction
 _PAGE = 4096
 _EFER_LMA = 1 << 10
@@ -118,8 +98,8 @@ class Observer:
     def _code(self, thread: VcpuThread, recent: Any, reply: int) -> Code:
         vcpu = thread.vcpu
         synced = vcpu.run_state.s.regs
-        values = GENERAL.unpack(ffi.buffer(ffi.addressof(synced, "regs")))
-        registers = dict(zip(NAMES, values, strict=True))
+        values = _GENERAL.unpack(ffi.buffer(ffi.addressof(synced, "regs")))
+        registers = dict(zip(GENERAL, values, strict=True))
         rip = registers.pop("rip")
         past = self._past(vcpu, recent, rip, reply)
         return code_at(vcpu, self.machine.memory, synced.sregs, rip, registers, past)

@@ -91,9 +91,9 @@ def enter(vcpu: Vcpu) -> bool:
     left: list[int] = []
 
     def run() -> None:
-        lib.pk_vcpu_attach(vcpu.native, True)
+        vcpu.attach()
         left.append(lib.pk_vcpu_run(vcpu.native, 0))
-        lib.pk_vcpu_attach(vcpu.native, False)
+        vcpu.detach()
 
     thread = threading.Thread(target=run)
     thread.start()

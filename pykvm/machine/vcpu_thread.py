@@ -16,13 +16,14 @@ from functools import cache, partial
 from pykvm.boot import lowmem
 from pykvm.boot.plan import Mode
 from pykvm.bus import Bus
-from pykvm.errors import DeviceError
+from pykvm.errors import DeviceError, MachineError
 from pykvm.hints import TYPE_CHECKING, Any
 from pykvm.kvm.abi import exit_names, ffi, lib
 from pykvm.kvm.vcpu import Vcpu
 from pykvm.machine import probe_syscall
 from pykvm.machine.cpu import LSTAR
 from pykvm.machine.outcome import Outcome
+from pykvm.machine.questions import Questions
 
 if TYPE_CHECKING:
     from pykvm.machine.finish.finisher import Finished, Finisher
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 ACCESS = struct.Struct("=QQII")  # struct pk_access: offset, value, size, write
 _RFLAGS_IF = 1 << 9
-_ANSWER_WAIT = 0.05
+_ANSWER_WAIT = 0.05  # for a question that can be asked again
+_PATIENCE = 1.0
 _ENOSYS = 1000  # KVM_ENOSYS, <linux/kvm_para.h>
 
 
@@ -44,9 +46,7 @@ class VcpuThread:
         self.vcpu = vcpu
         self.observer = observer
         self.enter: Callable[[Any, int], int] = lib.pk_vcpu_run
-        self._probe = threading.Event()
-        self._answered = threading.Event()
-        self._halted = False
+        self._questions = Questions(vcpu)
         self._finisher: Finisher | None = None
         self._calls: SystemCalls | None = None
         self.finished: Finished | None = None
@@ -79,11 +79,27 @@ class VcpuThread:
         except OSError:  # it has ended
             return 0.0
 
+    # -- for other threads --------------------------------------------------------------------
+
+    def ask(self, function: Callable[[Vcpu], Any], seconds: float = _PATIENCE) -> Any:
+        """What ``function`` returns, or raises, called on this vCPU's own thread between two runs
+        of the guest: there it may use all of ``Vcpu``. Before the run, the caller itself calls it.
+
+        From any thread, without the lock. Raises MachineError when the vCPU has ended, and when
+        its thread is busy with an exit for ``seconds``.
+        """
+        return self._questions.ask(function, seconds)
+
+    def registers(self) -> dict[str, int]:
+        """The general registers, RIP and RFLAGS as they are, by lower-case name; see ``ask``."""
+        found: dict[str, int] = self.ask(Vcpu.registers)
+        return found
+
     # -- the loop -----------------------------------------------------------------------------
 
     def _main(self) -> None:
-        native = self.vcpu.native
-        lib.pk_vcpu_attach(native, True)
+        self._questions.begin()  # first: who may no longer use the vCPU can ask
+        self.vcpu.attach()
         # Here and not where it is read: by then the thread, which it is found by, may be no more.
         self._clock = time.pthread_getcpuclockid(threading.get_ident())
         try:
@@ -91,7 +107,8 @@ class VcpuThread:
         except BaseException as error:  # a bug of ours: the run ends with its traceback
             self.machine.stop(Outcome("a bug in pykvm", status=1, error=error))
         finally:
-            lib.pk_vcpu_attach(native, False)
+            self._questions.end()
+            self.vcpu.detach()
 
     def _loop(self) -> None:
         run, native, access = self.enter, self.vcpu.native, self.vcpu.access
@@ -129,21 +146,18 @@ class VcpuThread:
                 observer.exit(self, number, reply)
 
     def _interrupted(self) -> bool:
-        """Kicked: to stop (False), or to say whether the vCPU is halted."""
+        """Kicked: to stop (False), or to answer."""
+        self.vcpu.unkick()  # first: another kick is for what the next lines have not seen
         if self.machine.stopping:
             return False
-        if self._probe.is_set():
-            self._probe.clear()
-            self._halted = self._asleep_for_good()
-            self._answered.set()
-        self.vcpu.unkick()
+        self._questions.answer()
         return not self.machine.stopping
 
-    def _asleep_for_good(self) -> bool:
-        state = self.vcpu.mp_state()
+    def _asleep_for_good(self, vcpu: Vcpu) -> bool:
+        state = vcpu.mp_state()
         if state in (lib.KVM_MP_STATE_UNINITIALIZED, lib.KVM_MP_STATE_INIT_RECEIVED):
             return True
-        regs = self.vcpu.get_regs()
+        regs = vcpu.get_regs()
         if state != int(lib.KVM_MP_STATE_HALTED) or regs.rflags & _RFLAGS_IF:
             return False
         vector = regs.rip - 1 - lowmem.REAL_STUBS  # RIP is past the hlt
@@ -156,10 +170,10 @@ class VcpuThread:
     def ask_halted(self) -> bool:
         """Whether the vCPU is halted with interrupts off; asked by another thread. One that is
         busy in Python does not answer in time, and is not halted."""
-        self._answered.clear()
-        self._probe.set()
-        self.vcpu.kick()
-        return self._answered.wait(_ANSWER_WAIT) and self._halted
+        try:
+            return bool(self.ask(self._asleep_for_good, _ANSWER_WAIT))
+        except MachineError:
+            return False
 
     def _blame_guest(self, device: str, error: DeviceError) -> None:
         with self.machine.lock:
