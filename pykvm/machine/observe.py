@@ -44,6 +44,17 @@ class Observer:
         thread.vcpu.native.observe = thread.vcpu.native.timed = 1
         thread.vcpu.sync_regs(self.tracer.wants_code)
 
+    def begin(self, thread: VcpuThread) -> None:
+        """The vCPU has left the guest: what happens from now on may be this exit's doing."""
+        with self.machine.lock:
+            thread.exited_at = time.monotonic_ns() - self.machine.started_ns
+            self.tracer.begin(thread.vcpu.number, thread.exited_at)
+
+    def forget(self, thread: VcpuThread) -> None:
+        """The vCPU has ended: of what it was at, nothing more is told."""
+        with self.machine.lock:
+            self.tracer.end(thread.vcpu.number)
+
     def exit(self, thread: VcpuThread, number: int, reply: int) -> None:
         """Report the exit that was just answered (``number`` as pk_vcpu_run returned it)."""
         now = time.monotonic_ns()
@@ -69,7 +80,7 @@ class Observer:
                 bank = claimed.device.bank
             register = claimed.device.registers.lookup(offset, write, bank)
         event = ExitEvent(
-            time_ns=native.exited_ns - self.machine.started_ns,
+            time_ns=thread.exited_at,
             vcpu=vcpu.number,
             reason=reason,
             address=recent.address if touches else None,
@@ -86,7 +97,7 @@ class Observer:
             code=code,
         )
         with self.machine.lock:
-            self.tracer.event(event)
+            self.tracer.end(vcpu.number, event)
 
     def _claimed(self, number: int, recent: Any) -> Range | None:
         if number >= 0:

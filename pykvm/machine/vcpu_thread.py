@@ -51,6 +51,7 @@ class VcpuThread:
         self._calls: SystemCalls | None = None
         self.finished: Finished | None = None
         """The instruction that the last exit was finished for, if it was."""
+        self.exited_at = 0  # nanoseconds since the start, when observed
         self._clock: int | None = None
         self._thread = threading.Thread(target=self._main, name=f"vcpu{vcpu.number}", daemon=True)
 
@@ -107,6 +108,8 @@ class VcpuThread:
         except BaseException as error:  # a bug of ours: the run ends with its traceback
             self.machine.stop(Outcome("a bug in pykvm", status=1, error=error))
         finally:
+            if self.observer is not None:
+                self.observer.forget(self)
             self._questions.end()
             self.vcpu.detach()
 
@@ -121,6 +124,8 @@ class VcpuThread:
         reply = 0
         while True:
             number = run(native, reply)
+            if observer is not None and number >= lib.PK_OTHER:
+                observer.begin(self)
             if number >= 0:
                 offset, value, size, write = unpack(access)
                 try:

@@ -38,8 +38,9 @@ FINISHED = "FINISHED"
 
 @dataclass(frozen=True, slots=True)
 class ExitEvent:
-    """One VM exit, after it was answered.
+    """One VM exit, told after it was answered, and before whatever answering it made happen.
 
+    ``time_ns`` is when pykvm began to answer it.
     ``reason`` is KVM's name without the prefix: ``IO``, ``MMIO``, ``HLT``, ``SHUTDOWN`` ... For IO
     and MMIO the access is given: ``address`` is the port or guest-physical address, ``size`` its
     bytes, ``value`` what was written or answered, ``count`` the repeats of a string instruction

@@ -110,3 +110,71 @@ def test_ctrl_c_is_no_failure_of_a_sink(tracer):
     with pytest.raises(KeyboardInterrupt):
         tracer.event(EVENT)
     assert tracer.enabled
+
+
+# -- order ---------------------------------------------------------------------------------------
+
+
+def times(sink):
+    return [event.time_ns for event in sink.events]
+
+
+def at(time_ns, device="nic"):
+    return DeviceEvent(time_ns, device, "something")
+
+
+def test_what_answering_an_exit_makes_happen_comes_after_the_exit(tracer):
+    sink = Sink()
+    tracer.add(sink)
+    tracer.begin(0, 10)
+    tracer.event(at(11))
+    tracer.event(at(12))
+    assert times(sink) == []
+    tracer.end(0, at(10, "exit"))
+    assert times(sink) == [10, 11, 12]
+
+
+def test_what_happened_before_an_exit_does_not_wait_for_it(tracer):
+    sink = Sink()
+    tracer.add(sink)
+    tracer.begin(0, 10)
+    tracer.event(at(9))
+    assert times(sink) == [9]
+
+
+def test_an_exit_waits_for_an_older_one_of_another_vcpu(tracer):
+    sink = Sink()
+    tracer.add(sink)
+    tracer.begin(0, 10)
+    tracer.begin(1, 12)
+    tracer.event(at(13))
+    tracer.end(1, at(12))
+    assert times(sink) == []
+    tracer.begin(1, 15)
+    tracer.end(0, at(10))
+    assert times(sink) == [10, 12, 13]
+    tracer.end(1, at(15))
+    assert times(sink) == [10, 12, 13, 15]
+
+
+def test_at_the_same_time_the_exit_comes_first_then_the_order_of_telling(tracer):
+    sink = Sink()
+    tracer.add(sink)
+    tracer.begin(0, 10)
+    for name in "abc":
+        tracer.event(at(10, name))
+    tracer.end(0, at(10, "exit"))
+    assert [event.device for event in sink.events] == ["exit", "a", "b", "c"]
+
+
+def test_an_exit_that_is_never_told_of_holds_nothing_back(tracer):
+    sink = Sink()
+    tracer.add(sink)
+    tracer.begin(0, 10)
+    tracer.event(at(11))
+    tracer.end(0)
+    assert times(sink) == [11]
+    tracer.begin(0, 20)
+    tracer.event(at(21))
+    tracer.close()
+    assert times(sink) == [11, 21]
