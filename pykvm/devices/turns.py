@@ -14,11 +14,11 @@ from pykvm.hints import TYPE_CHECKING
 if TYPE_CHECKING:
     from pykvm.interfaces import EventLoop, Timer
 
-SIZE = 1 << 19
+SIZE = 1 << 20
 """Bytes of work in a turn."""
-STEP = 4096
+STEP = 1024
 """Bytes that a step (a descriptor, a chain, a frame) counts as, however few it moves."""
-LONGEST_NS = 5_000_000
+LONGEST_NS = 50_000_000
 """A turn does not go on for longer than that and a step."""
 
 

@@ -155,8 +155,8 @@ def test_what_goes_on_in_a_virtio_device_s_queues_is_shown(append):
     for queue in ("0x0", "0x1"):
         chains = [int(line.split("chains=")[1], 0) for line in flushed if f"queue={queue}" in line]
         assert sum(chains) == frames
-    # The card is done before the driver looks, so it never has to sleep.
-    assert all(line.startswith("interrupt suppressed") for line in flushed)
+    # The card is done with what a turn has room for before the driver looks.
+    assert any(line.startswith("interrupt suppressed") for line in flushed)
     assert sum(line.startswith("sent ") for line in lines) == frames
     assert sum(line.startswith("received ") for line in lines) == frames
 

@@ -111,7 +111,7 @@ class VirtioDevice:
         self.status = Status(0)
         self.config_vector = NO_VECTOR
         self.generation = 0
-        self._more = [Later(loop, partial(self.kick, queue.index)) for queue in self.queues]
+        self._more = [Later(loop, partial(self._work, queue)) for queue in self.queues]
         kind.attach(self)
 
     def tell(self, what: str, details: dict[str, Any]) -> None:
@@ -218,9 +218,14 @@ class VirtioDevice:
         if not self.live or not 0 <= index < len(self.queues):
             return
         queue = self.queues[index]
-        if queue.ring is None:
+        if queue.ring is not None:
+            self.tell("kick", {"queue": index})
+            self._work(queue)
+
+    def _work(self, queue: Queue) -> None:
+        """Let the type serve what is offered; also in a later turn, which no kick asked for."""
+        if not self.live or queue.ring is None:
             return
-        self.tell("kick", {"queue": index})
         try:
             self.type.kicked(queue)
         except DeviceError as error:

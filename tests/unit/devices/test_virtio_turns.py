@@ -101,3 +101,16 @@ def test_a_queue_that_is_broken_in_a_later_turn_breaks_the_device_once(card):
     assert card.broken
     assert len(card.rig.told) == 1
     assert card.rig.loop.live() == []
+
+
+def test_a_later_turn_is_not_told_as_a_kick():
+    card = Bench(native=False, offloads=Offload.NONE, memory=4 << 20, trace=True)
+    try:
+        card.start(VERSION_1 | FEATURES, queues=(0, TX))
+        large(card)
+        assert card.rig.loop.live()
+        card.rig.loop.advance(0)
+        assert len(card.cable.sent) == 2048
+        assert [what for what, _ in card.rig.traced].count("kick") == 1
+    finally:
+        card.close()
