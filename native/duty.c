@@ -82,9 +82,13 @@ bool pk_duty_free(const struct pk_duty *duty, uint64_t now)
     return !duty->always && pk_processors_free(&duty->processors, now);
 }
 
+void pk_duty_rest(struct pk_duty *duty) { duty->rest = 1; }
+
 bool pk_duty_over(struct pk_duty *duty, uint64_t now)
 {
-    if (!duty->look || !pk_processors_free(&duty->processors, now))
+    bool rest = duty->rest;
+    duty->rest = 0;
+    if (rest || !duty->look || !pk_processors_free(&duty->processors, now))
         return true;
     if (!duty->idle)
         duty->idle = now;

@@ -46,7 +46,7 @@ struct pk_duty {
     uint32_t look;     /* whether the thread may look for work at all */
     uint32_t always;   /* whether the vCPU that rings always does the work */
     uint32_t asleep;   /* atomic; the thread waits for the host */
-    uint32_t reserved;
+    uint32_t rest;     /* whether the thread is to sleep next time that it finds nothing */
     uint64_t looked;   /* when the thread last looked; atomic */
     uint64_t rang;     /* when a vCPU last was to do work; atomic */
     uint64_t limit;    /* ns that the thread looks; 0 counts as PK_DUTY_LEAST */
@@ -85,6 +85,9 @@ void pk_duty_looks(struct pk_duty *duty, uint64_t now);
 
 /* It found something. */
 void pk_duty_busy(struct pk_duty *duty);
+
+/* It found nothing, and looking on is not worth it, whatever is free. */
+void pk_duty_rest(struct pk_duty *duty);
 
 /* It found nothing: true when it is to sleep. */
 bool pk_duty_over(struct pk_duty *duty, uint64_t now);

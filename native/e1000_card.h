@@ -89,8 +89,12 @@ struct pk_e1000_bells {
     uint64_t window;     /* the registers' guest-physical address, 0: nowhere */
     uint32_t collecting; /* which; atomic, changed under the worker's lock */
     uint32_t burst;      /* writes to TDT since the thread last slept; atomic */
-    uint32_t naps;       /* in a row that ended without a descriptor; the thread's */
+    /* The thread's own: */
+    uint64_t napping;    /* since when it has napped without finding anything, 0: it has not */
+    uint64_t nap;        /* ns of the last nap for receive descriptors */
+    uint32_t back;       /* PK_E1000_FEW and so on: what came back in it */
 };
+enum { PK_E1000_SOME, PK_E1000_FEW, PK_E1000_MOST }; /* of the ring */
 
 struct pk_e1000 {
     /* These never change. */
@@ -198,6 +202,10 @@ void pk_e1000_collect_supply(struct pk_e1000 *card);
 void pk_e1000_collect_nothing(struct pk_e1000 *card);
 /* Hand over what was collected. */
 void pk_e1000_drain(struct pk_e1000 *card);
+/* Note how many receive descriptors came back in the last nap. */
+void pk_e1000_came_back(struct pk_e1000 *card);
+/* Whether nobody sends, so that a nap keeps no one waiting but the wire. */
+bool pk_e1000_only_receives(const struct pk_e1000 *card);
 /* The thread is about to sleep: what must wake it is an exit from now on. When the nap is over in which it
  * looks by itself instead, or 0. */
 uint64_t pk_e1000_settle_doorbells(struct pk_e1000 *card, uint64_t now);

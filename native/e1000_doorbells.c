@@ -3,7 +3,9 @@
  * One that has to wake the thread cannot be collected: TDT has to, and RDT where frames wait for
  * descriptors. But to turn that off and on again may take KVM milliseconds (it waits for every vCPU to have
  * seen it), and where doorbells come in bursts, or the driver is busy with all the descriptors that it has
- * got, there will be one soon: for some naps the thread rather looks by itself.
+ * got, there will be one soon: for some naps the thread rather looks by itself. A driver that has all the
+ * descriptors to work on is best left alone until it has given back a quarter of them: the naps are as
+ * long as that takes.
  *
  * Changes are made under the worker's lock; collecting starts with the thread awake, and it has ended
  * before the thread is gone.
@@ -12,9 +14,11 @@
 
 enum { TDT = 1, RDT = 2 };
 enum {
-    DENSE = 16,   /* doorbells in a burst from which on KVM collects them */
-    NAP = 100000, /* ns */
-    NAPS = 100,   /* in a row at most */
+    DENSE = 16,         /* doorbells in a burst from which on KVM collects them */
+    NAP = 100000,       /* ns */
+    NAP_MOST = 500000,  /* the wire does not wait for ever */
+    PATIENCE = 10000000, /* ns without TDT after which it exits again */
+    LONG_PATIENCE = 1000000000, /* the same for RDT: nobody waits for those frames but the wire */
 };
 
 static uint32_t collecting(const struct pk_e1000 *card)
@@ -67,19 +71,43 @@ void pk_e1000_place(struct pk_e1000 *card, struct pk_doorbells *doorbells, uint6
     card->bells.window = window;
 }
 
+/* How long to nap while the driver has all descriptors, by what it gave back in the last one. */
+static uint64_t supply_nap(struct pk_e1000_bells *bells)
+{
+    uint64_t nap = bells->nap ? bells->nap : NAP;
+    if (bells->back == PK_E1000_FEW)
+        nap = 2 * nap < NAP_MOST ? 2 * nap : NAP_MOST;
+    else if (bells->back == PK_E1000_MOST)
+        nap = nap / 2 > NAP ? nap / 2 : NAP;
+    bells->back = PK_E1000_SOME;
+    return bells->nap = nap;
+}
+
+void pk_e1000_came_back(struct pk_e1000 *card)
+{
+    uint32_t count = cell(card, E_RDLEN) / DESCRIPTOR, room = receive_room(card);
+    card->bells.back = 4 * room < count ? PK_E1000_FEW : 4 * room > 3 * count ? PK_E1000_MOST : PK_E1000_SOME;
+}
+
+bool pk_e1000_only_receives(const struct pk_e1000 *card)
+{
+    return collecting(card) == RDT && !__atomic_load_n(&card->bells.burst, __ATOMIC_RELAXED);
+}
+
 uint64_t pk_e1000_settle_doorbells(struct pk_e1000 *card, uint64_t now)
 {
     struct pk_e1000_bells *bells = &card->bells;
     const struct pk_duty *duty = &card->worker.duty;
-    bool hungry = !receive_room(card), patient = bells->naps < NAPS;
+    bool hungry = !receive_room(card);
+    uint64_t napped = bells->napping ? now - bells->napping : 0;
     uint32_t before = collecting(card), wanted = 0;
-    if (before & TDT && patient && pk_duty_free(duty, now))
+    if (before & TDT && napped < PATIENCE && pk_duty_free(duty, now))
         wanted |= TDT;
-    if (!duty->always && (!hungry || (before & RDT && patient)))
+    if (!duty->always && (!hungry || (before & RDT && napped < LONG_PATIENCE)))
         wanted |= RDT;
     bool nap = wanted & TDT || (hungry && wanted & RDT);
-    bells->naps = nap ? bells->naps + 1 : 0;
-    if (!nap)
+    bells->napping = !nap ? 0 : bells->napping ? bells->napping : now;
+    if (!(wanted & TDT))
         __atomic_store_n(&bells->burst, 0, __ATOMIC_RELAXED);
     if (bells->doorbells && before != wanted) {
         pk_worker_acquire(&card->worker);
@@ -89,5 +117,5 @@ uint64_t pk_e1000_settle_doorbells(struct pk_e1000 *card, uint64_t now)
         pk_doorbells_drain(bells->doorbells);
     }
     __atomic_store_n(&card->hungry, hungry && !nap, __ATOMIC_SEQ_CST);
-    return nap ? now + NAP : 0;
+    return !nap ? 0 : now + (wanted & TDT ? NAP : supply_nap(bells));
 }

@@ -54,8 +54,10 @@ static bool turn(void *opaque, uint64_t now)
     pk_e1000_run_timers(card, now);
     if (busy) {
         note_busy(card, now);
-        card->bells.naps = 0;
+        card->bells.napping = 0;
     }
+    if (!receive_room(card) && pk_e1000_only_receives(card))
+        pk_duty_rest(&card->worker.duty);
     return busy;
 }
 
@@ -79,8 +81,10 @@ static bool settle(void *opaque, uint64_t now, struct pk_wait *wait)
 
 static void awake(void *opaque, uint64_t now, const struct pk_wait *wait)
 {
-    (void)now, (void)wait;
     struct pk_e1000 *card = opaque;
+    (void)now, (void)wait;
+    pk_e1000_drain(card);
+    pk_e1000_came_back(card);
     __atomic_store_n(&card->hungry, 0, __ATOMIC_SEQ_CST);
 }
 
