@@ -1,11 +1,32 @@
 #include "duty.h"
 
+static uint32_t stage(const struct pk_duty *duty)
+{
+    return __atomic_load_n(&duty->stage, __ATOMIC_SEQ_CST);
+}
+
+/* False when somebody else has moved it meanwhile. */
+static bool move(struct pk_duty *duty, uint32_t from, uint32_t to)
+{
+    return __atomic_compare_exchange_n(&duty->stage, &from, to, false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
+}
+
 enum pk_duty_ring pk_duty_ring(struct pk_duty *duty, uint64_t now)
 {
     if (duty->always)
         return PK_DUTY_SERVE;
-    if (pk_duty_naps(duty))
+    switch (stage(duty)) {
+    case PK_DUTY_ASK:
+        if (move(duty, PK_DUTY_ASK, PK_DUTY_WAIT))
+            return PK_DUTY_WAKE;
+        break;
+    case PK_DUTY_WAIT:
+        move(duty, PK_DUTY_WAIT, PK_DUTY_NAPPING);
         return PK_DUTY_LEAVE;
+    case PK_DUTY_NAPPING:
+        return PK_DUTY_LEAVE;
+    }
     bool asleep = __atomic_load_n(&duty->asleep, __ATOMIC_SEQ_CST);
     uint64_t looked = __atomic_load_n(&duty->looked, __ATOMIC_RELAXED);
     if (!asleep && (looked >= now || now - looked < PK_DUTY_STALE))
@@ -16,31 +37,47 @@ enum pk_duty_ring pk_duty_ring(struct pk_duty *duty, uint64_t now)
                                                                                       : PK_DUTY_SERVE;
 }
 
-bool pk_duty_naps(const struct pk_duty *duty)
-{
-    return __atomic_load_n(&duty->napping, __ATOMIC_SEQ_CST);
-}
-
 static void begin(struct pk_duty *duty, uint64_t now, uint64_t requests)
 {
     duty->since = now;
     duty->before = duty->last_requests = requests;
-    duty->row = 0;
+    duty->row = duty->empty = 0;
 }
 
-bool pk_duty_served(struct pk_duty *duty, uint64_t now, uint64_t requests)
+void pk_duty_served(struct pk_duty *duty, uint64_t now, uint64_t requests)
 {
     if (!duty->may_nap || duty->always || pk_processors_free(&duty->processors, now))
-        return false;
+        return;
     if (!duty->row || now - duty->last > PK_DUTY_SOON)
         begin(duty, now, requests);
     duty->last = now;
     if (++duty->row <= PK_DUTY_ROW || now < duty->retry)
-        return false;
+        return;
     duty->served = (struct pk_duty_pace){requests - duty->before, now - duty->since};
     begin(duty, now, requests);
-    __atomic_store_n(&duty->napping, 1, __ATOMIC_SEQ_CST);
-    return true;
+    if (duty->served.requests < PK_DUTY_FEW * PK_DUTY_ROW) /* the doorbells are what it costs */
+        move(duty, PK_DUTY_NONE, PK_DUTY_ASK);
+}
+
+bool pk_duty_naps(const struct pk_duty *duty) { return stage(duty) >= PK_DUTY_WAIT; }
+
+/* Whether it was worth it decides when to try next. */
+static void learn(struct pk_duty *duty, uint64_t now, bool paid)
+{
+    uint64_t pause = duty->pause ? 2 * duty->pause : PK_DUTY_RETRY;
+    duty->pause = paid ? 0 : pause < PK_DUTY_RETRY_MOST ? pause : PK_DUTY_RETRY_MOST;
+    duty->retry = now + duty->pause;
+}
+
+bool pk_duty_tried(struct pk_duty *duty, uint64_t now, uint64_t requests)
+{
+    /* It may go on without ringing, as virtio's drivers do until they have been served. */
+    bool more = 2 * PK_DUTY_ROW * (requests - duty->before) > 3 * duty->served.requests;
+    begin(duty, now, requests);
+    if (more || !move(duty, PK_DUTY_WAIT, PK_DUTY_NONE))
+        return true;
+    learn(duty, now, false);
+    return false;
 }
 
 /* Whether more is done in the time: by a quarter, as changing over costs something, too. */
@@ -52,22 +89,23 @@ static bool pays(const struct pk_duty *duty, uint64_t now, uint64_t requests)
 
 bool pk_duty_napped(struct pk_duty *duty, uint64_t now, uint64_t requests)
 {
-    bool none = requests == duty->last_requests, paid = true;
+    duty->empty = requests == duty->last_requests ? duty->empty + 1 : 0;
     duty->last_requests = requests;
-    if (!none && ++duty->row < PK_DUTY_NAPS)
+    bool over = duty->empty && duty->empty >= duty->patience;
+    if (!over && ++duty->row < PK_DUTY_NAPS)
         return true;
-    if (duty->row) {
-        paid = pays(duty, now, requests);
-        duty->pause = paid ? 0 : !duty->pause ? PK_DUTY_RETRY : 2 * duty->pause;
-        if (duty->pause > PK_DUTY_RETRY_MOST)
-            duty->pause = PK_DUTY_RETRY_MOST;
-        duty->retry = now + duty->pause;
-    }
+    bool paid = over || pays(duty, now, requests); /* whoever stopped did not wait */
+    learn(duty, now, paid);
     begin(duty, now, requests);
-    if (!none && paid && !pk_processors_free(&duty->processors, now))
+    if (!over && paid && !pk_processors_free(&duty->processors, now))
         return true;
-    __atomic_store_n(&duty->napping, 0, __ATOMIC_SEQ_CST);
+    pk_duty_ends(duty);
     return false;
+}
+
+void pk_duty_ends(struct pk_duty *duty)
+{
+    __atomic_store_n(&duty->stage, PK_DUTY_NONE, __ATOMIC_SEQ_CST);
 }
 
 void pk_duty_looks(struct pk_duty *duty, uint64_t now)

@@ -11,9 +11,9 @@
  * work keeps coming.
  *
  * A guest that does not wait for what it sends pays for each of those doorbells, and without a processor for
- * the thread a nap is better: doorbells are turned off, and when it is over there are many requests. A guest
- * that does wait is kept waiting by that. Which one it is nothing tells but trying: after a row of doorbells
- * the thread naps for a moment, and goes on if more requests are done in the time than without.
+ * the thread naps are better: doorbells are turned off, and after each nap there are many requests. A guest
+ * that does wait would be kept waiting. To tell one from the other, after a row of doorbells one is left for a
+ * moment: who does not wait goes on. Then the thread naps for as long as that gets more done than before.
  *
  * This knows no card and no clock: times are ns of any clock that does not run back, and the caller's.
  */
@@ -31,10 +31,19 @@ enum {
     PK_DUTY_STALE = 30000,  /* ns after which a thread that has not looked is not running */
     PK_DUTY_SOON = 200000,  /* ns between two doorbells that make it worth looking for a third */
     PK_DUTY_NAP = 50000,    /* ns */
-    PK_DUTY_ROW = 32,       /* doorbells after which a nap is tried */
-    PK_DUTY_NAPS = 4,       /* naps after which it has been tried */
-    PK_DUTY_RETRY = 4000000, /* ns until the next try, doubled each time that it does not pay */
-    PK_DUTY_RETRY_MOST = 512000000,
+    PK_DUTY_ROW = 32,       /* doorbells after which one is left, */
+    PK_DUTY_FEW = 8,        /* unless each is for that many requests */
+    PK_DUTY_NAPS = 16,      /* naps after which they are judged */
+    PK_DUTY_RETRY = 8000000, /* ns until another is left, doubled each time that it was in vain */
+    PK_DUTY_RETRY_MOST = 1024000000,
+};
+
+/* On the way to naps. */
+enum {
+    PK_DUTY_NONE,
+    PK_DUTY_ASK,   /* the next doorbell is to be left */
+    PK_DUTY_WAIT,  /* it is: does another come? */
+    PK_DUTY_NAPPING, /* one did: doorbells are off, or will be as soon as the thread runs */
 };
 
 /* Requests that were done, and the time that it took. */
@@ -54,12 +63,13 @@ struct pk_duty {
     struct pk_processors processors;
 
     uint32_t may_nap;  /* whether the card can turn doorbells off at once */
-    uint32_t napping;  /* atomic; doorbells are off, or will be as soon as the thread runs */
+    uint32_t stage;    /* PK_DUTY_NONE and so on; atomic */
+    uint32_t patience; /* naps in a row that find nothing until they end; 0 counts as 1 */
+    uint32_t empty;    /* ... by now */
     uint64_t since;    /* of the doorbells in a row, or the naps: when it began, */
     uint64_t before;   /* how many requests had been done by then, */
     uint64_t last, last_requests; /* the same for the last one */
     uint32_t row;      /* how many there are */
-    uint32_t reserved2;
     struct pk_duty_pace served; /* without napping */
     uint64_t retry;    /* do not try before that time */
     uint64_t pause;    /* ns, the last time between two tries; 0: the last one paid */
@@ -68,15 +78,15 @@ struct pk_duty {
 /* -- the vCPU that rings ----------------------------------------------------------------------- */
 
 enum pk_duty_ring {
-    PK_DUTY_LEAVE, /* the thread is on it */
+    PK_DUTY_LEAVE, /* the thread is on it, or will be */
+    PK_DUTY_WAKE,  /* leave it, and wake the thread */
     PK_DUTY_SERVE, /* do it */
     PK_DUTY_CALL,  /* do it, and have the thread look for what comes next */
 };
 enum pk_duty_ring pk_duty_ring(struct pk_duty *duty, uint64_t now);
 
-/* It did, and `requests` have been done by now, in all; with the card's lock. True when the thread is to take a
- * nap: doorbells are left to it from now on. */
-bool pk_duty_served(struct pk_duty *duty, uint64_t now, uint64_t requests);
+/* It did, and `requests` have been done by now, in all; with the card's lock. */
+void pk_duty_served(struct pk_duty *duty, uint64_t now, uint64_t requests);
 
 /* -- the thread ------------------------------------------------------------------------------- */
 
@@ -95,11 +105,19 @@ bool pk_duty_over(struct pk_duty *duty, uint64_t now);
 /* It slept for that long, until `now`. */
 void pk_duty_slept(struct pk_duty *duty, uint64_t ns, uint64_t now);
 
-/* Whether it is to nap before it works, with doorbells off. */
+/* It was woken: whether it is to nap before it does anything. */
 bool pk_duty_naps(const struct pk_duty *duty);
 
-/* It has napped, and done what there was: true when it is to do so again. With the card's lock. */
+/* It has napped for the first time: true when doorbells are to be off, and it is to go on. With the card's
+ * lock. */
+bool pk_duty_tried(struct pk_duty *duty, uint64_t now, uint64_t requests);
+
+/* It has napped with doorbells off, and done what there was: true when it is to do so again. With the card's
+ * lock. */
 bool pk_duty_napped(struct pk_duty *duty, uint64_t now, uint64_t requests);
+
+/* It stops: no doorbell is left to it any more. */
+void pk_duty_ends(struct pk_duty *duty);
 
 /* Whether doorbells are the thread's: there is a processor for it. */
 bool pk_duty_free(const struct pk_duty *duty, uint64_t now);

@@ -199,6 +199,7 @@ uint64_t pk_e1000_run_timers(struct pk_e1000 *card, uint64_t now);
 /* -- e1000_doorbells.c: collect TDT, now that it comes often; RDT, since nobody waits for it */
 void pk_e1000_collect_work(struct pk_e1000 *card);
 void pk_e1000_collect_supply(struct pk_e1000 *card);
+void pk_e1000_collect_all(struct pk_e1000 *card);
 void pk_e1000_collect_nothing(struct pk_e1000 *card);
 /* Hand over what was collected. */
 void pk_e1000_drain(struct pk_e1000 *card);

@@ -56,6 +56,12 @@ void pk_e1000_collect_work(struct pk_e1000 *card)
         collect(card, TDT, true);
 }
 
+void pk_e1000_collect_all(struct pk_e1000 *card)
+{
+    collect(card, TDT, true);
+    collect(card, RDT, true);
+}
+
 void pk_e1000_collect_supply(struct pk_e1000 *card) { collect(card, RDT, true); }
 
 void pk_e1000_drain(struct pk_e1000 *card)

@@ -228,6 +228,7 @@ static bool walk(struct pk_e1000 *card, uint32_t most, struct report *report)
             card->context = context_of(raw);
         } else if (consume(card, &frame, raw)) {
             report->work += finish(card, &frame);
+            card->worker.requests++;
             renew(&frame);
             waiting++;
         }

@@ -2,6 +2,9 @@
  * the worker's lock for each turn. */
 #include "e1000_card.h"
 
+/* Naps in vain before doorbells exit again, which takes KVM as long as these. */
+enum { PATIENCE = 200 };
+
 /* Frames move: the interrupt line is told before they cause anything. */
 static void note_busy(struct pk_e1000 *card, uint64_t now)
 {
@@ -79,6 +82,14 @@ static bool settle(void *opaque, uint64_t now, struct pk_wait *wait)
     return !wait->until || wait->until > now;
 }
 
+static void quiet(void *opaque)
+{
+    struct pk_e1000 *card = opaque;
+    pk_worker_acquire(&card->worker);
+    pk_e1000_collect_all(card);
+    pk_worker_release(&card->worker);
+}
+
 static void awake(void *opaque, uint64_t now, const struct pk_wait *wait)
 {
     struct pk_e1000 *card = opaque;
@@ -99,13 +110,15 @@ static uint32_t files(const void *opaque, int *files)
 }
 
 const struct pk_work pk_e1000_work = {
-    .name = "e1000", .turn = turn, .serve = serve, .settle = settle, .awake = awake, .files = files};
+    .name = "e1000", .turn = turn, .serve = serve, .settle = settle, .quiet = quiet,
+    .awake = awake, .files = files};
 
 int pk_e1000_start(struct pk_e1000 *card, bool inline_tx)
 {
     if (pk_worker_runs(&card->worker))
         return 0;
     card->worker.duty.always = inline_tx;
+    card->worker.duty.patience = PATIENCE;
     pk_e1000_adapt(card, !inline_tx);
     return pk_worker_start(&card->worker);
 }

@@ -20,7 +20,7 @@ int pk_worker_init(struct pk_worker *worker, const struct pk_work *work, void *c
     worker->work = work;
     worker->card = card;
     worker->duty.look = 1;
-    worker->duty.may_nap = work->quiet != NULL;
+    worker->duty.may_nap = 1;
     pthread_mutex_init(&worker->gate, NULL);
     pthread_mutex_init(&worker->lock, NULL);
     worker->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -77,7 +77,7 @@ void pk_worker_ring(struct pk_worker *worker)
     uint64_t now = pk_now(), until = now + PK_SERVE_NS;
     enum pk_duty_ring duty = pk_duty_ring(&worker->duty, now);
     __atomic_store_n(&worker->rung, 1, __ATOMIC_SEQ_CST);
-    while (duty != PK_DUTY_LEAVE && __atomic_exchange_n(&worker->rung, 0, __ATOMIC_SEQ_CST)) {
+    while (duty > PK_DUTY_WAKE && __atomic_exchange_n(&worker->rung, 0, __ATOMIC_SEQ_CST)) {
         if (pthread_mutex_trylock(&worker->lock) != 0) {
             __atomic_store_n(&worker->rung, 1, __ATOMIC_SEQ_CST);
             break;
@@ -86,8 +86,8 @@ void pk_worker_ring(struct pk_worker *worker)
         now = pk_now();
         if (more)
             __atomic_store_n(&worker->rung, 1, __ATOMIC_SEQ_CST);
-        else if (pk_duty_served(&worker->duty, now, worker->requests))
-            duty = PK_DUTY_CALL;
+        else
+            pk_duty_served(&worker->duty, now, worker->requests);
         pthread_mutex_unlock(&worker->lock);
         if (now >= until)
             break;
@@ -98,23 +98,32 @@ void pk_worker_ring(struct pk_worker *worker)
 
 /* -- the thread ------------------------------------------------------------------------------ */
 
-/* Sleep for a moment with doorbells off, then do what has come meanwhile; as often as that pays. */
+static bool stopping(const struct pk_worker *worker)
+{
+    return __atomic_load_n(&worker->stop, __ATOMIC_SEQ_CST);
+}
+
+/* A nap, then what there is to do. `judge` says whether that is to be repeated. */
+static bool nap(struct pk_worker *worker, bool (*judge)(struct pk_duty *, uint64_t, uint64_t))
+{
+    const struct timespec pause = {0, PK_DUTY_NAP};
+    nanosleep(&pause, NULL);
+    while (worker->work->turn(worker->card, pk_now()) && !stopping(worker))
+        ;
+    pk_worker_acquire(worker);
+    bool again = judge(&worker->duty, pk_now(), worker->requests);
+    pk_worker_release(worker);
+    return again && !stopping(worker);
+}
+
 static void take_naps(struct pk_worker *worker)
 {
-    struct pk_duty *duty = &worker->duty;
-    const struct timespec pause = {0, PK_DUTY_NAP};
-    bool on = true;
-    worker->work->quiet(worker->card);
-    while (on && !__atomic_load_n(&worker->stop, __ATOMIC_SEQ_CST)) {
-        nanosleep(&pause, NULL);
-        while (worker->work->turn(worker->card, pk_now()) &&
-               !__atomic_load_n(&worker->stop, __ATOMIC_SEQ_CST))
+    if (nap(worker, pk_duty_tried)) {
+        worker->work->quiet(worker->card);
+        while (nap(worker, pk_duty_napped))
             ;
-        pk_worker_acquire(worker);
-        on = pk_duty_napped(duty, pk_now(), worker->requests);
-        pk_worker_release(worker);
     }
-    __atomic_store_n(&duty->napping, 0, __ATOMIC_SEQ_CST);
+    pk_duty_ends(&worker->duty);
 }
 
 static void sleep_on(struct pk_worker *worker, uint64_t now)
@@ -123,7 +132,7 @@ static void sleep_on(struct pk_worker *worker, uint64_t now)
     __atomic_store_n(&worker->duty.asleep, 1, __ATOMIC_SEQ_CST);
     if (worker->work->settle(worker->card, now, &wait) &&
         !__atomic_load_n(&worker->rung, __ATOMIC_SEQ_CST) &&
-        !__atomic_load_n(&worker->stop, __ATOMIC_SEQ_CST)) {
+        !stopping(worker)) {
         struct pollfd watched[3] = {{.fd = worker->wake, .events = POLLIN},
                                     {.fd = wait.kick, .events = POLLIN},
                                     {.fd = wait.fd, .events = POLLIN}};
@@ -153,7 +162,7 @@ static void *work(void *opaque)
     pk_thread_own_files(files, count);
     prctl(PR_SET_TIMERSLACK, 1); /* ns: a nap is as long as asked for */
     pk_processors_look(&duty->processors, pk_now());
-    while (!__atomic_load_n(&worker->stop, __ATOMIC_SEQ_CST)) {
+    while (!stopping(worker)) {
         uint64_t now = pk_now();
         pk_duty_looks(duty, now);
         if (worker->work->turn(worker->card, now))

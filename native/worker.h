@@ -34,7 +34,7 @@ struct pk_work {
     /* In the thread, which is about to sleep: have everything that is to wake it wake it. False: there is
      * something to do after all. */
     bool (*settle)(void *card, uint64_t now, struct pk_wait *wait);
-    /* In the thread: doorbells are off from now on, until it settles. NULL where that takes long. */
+    /* In the thread: doorbells are off from now on, until it settles. */
     void (*quiet)(void *card);
     /* It has slept. */
     void (*awake)(void *card, uint64_t now, const struct pk_wait *wait);

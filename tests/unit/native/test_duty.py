@@ -16,6 +16,7 @@ class Duty:
         self.native = ffi.new("struct pk_duty *", {"look": look, "may_nap": may_nap})
         self.now, self.waited, self.requests = 1000 * MS, 0.0, 0
         self.allowed, self.waiting = allowed, waiting
+        self.left = 0
         self.measure()
 
     @property
@@ -58,7 +59,8 @@ class Duty:
     def serve(self, requests=1):
         """A vCPU rings, and does the work if it is to; whether it did."""
         duty = self.ring()
-        if duty == lib.PK_DUTY_LEAVE:
+        if duty in (lib.PK_DUTY_LEAVE, lib.PK_DUTY_WAKE):
+            self.left += 1
             return False
         if duty == lib.PK_DUTY_CALL:  # the thread is awake for a moment
             self.measure()
@@ -67,14 +69,16 @@ class Duty:
         return True
 
     @property
-    def napping(self):
+    def naps(self):
         return lib.pk_duty_naps(self.native)
 
     def nap(self, requests):
         """A nap, after which so much was there; whether another follows."""
         self.pass_ns(lib.PK_DUTY_NAP)
         self.requests += requests
-        return lib.pk_duty_napped(self.native, self.now, self.requests)
+        first, self.left = self.left == 1, 2
+        judge = lib.pk_duty_tried if first else lib.pk_duty_napped
+        return judge(self.native, self.now, self.requests)
 
 
 # -- whether a processor is free -------------------------------------------------------------------
@@ -218,14 +222,25 @@ def test_with_poll_off_it_sleeps_at_once_and_is_never_called_to_look():
 # -- naps ------------------------------------------------------------------------------------------
 
 
-def until_a_nap(duty, *, gap, requests=1, most=100_000):
-    """Doorbells, ``gap`` ns apart, until the thread is to nap; how many."""
+def until_left(duty, *, gap, requests=1, most=200_000):
+    """Doorbells, ``gap`` ns apart, until one is left to the thread; how many have been served."""
     for n in range(most):
-        duty.serve(requests)
-        if duty.napping:
-            return n + 1
+        duty.left = 0
+        if not duty.serve(requests):
+            assert duty.naps
+            return n
         duty.pass_ns(gap)
-    raise AssertionError("it never naps")
+    raise AssertionError("none is left")
+
+
+def stream(duty, *, gap, requests=1):
+    """The same with a guest that rings on: the thread naps with doorbells off after that."""
+    served = until_left(duty, gap=gap, requests=requests)
+    duty.pass_ns(gap)
+    assert not duty.serve()
+    duty.left = 1
+    assert duty.nap(2 * requests)
+    return served
 
 
 @pytest.fixture
@@ -237,53 +252,81 @@ def alone():
 
 
 def test_a_guest_that_streams_is_served_after_naps_for_as_long_as_it_does(alone):
-    assert until_a_nap(alone, gap=20 * US) == lib.PK_DUTY_ROW + 1
+    assert stream(alone, gap=20 * US) == lib.PK_DUTY_ROW + 1
     for _ in range(1000):
         assert alone.nap(100)
         assert not alone.serve(), "doorbells are the thread's"
     assert not alone.nap(0)
+    assert not alone.naps
     assert alone.serve()
 
 
-def test_a_guest_that_waits_is_served_at_once_and_tried_ever_more_rarely(alone):
+@pytest.mark.parametrize("batch", [1, 7])
+def test_a_guest_that_waits_is_kept_waiting_once_and_tried_ever_more_rarely(alone, batch):
     tries, began = [], alone.now
-    while alone.now - began < 2_000 * MS:
-        until_a_nap(alone, gap=20 * US)
+    while alone.now - began < 4_000 * MS:
+        until_left(alone, gap=50 * US, requests=batch)
         tries.append(alone.now - began)
-        while alone.nap(1):
-            pass
-        assert alone.serve(), "after the naps"
-    assert len(tries) < 12
+        assert not alone.nap(batch)  # it does not ring again before it has been served
+        assert alone.serve(batch)
+    assert len(tries) < 14
     assert tries[-1] - tries[-2] > lib.PK_DUTY_RETRY_MOST
 
 
-def test_a_guest_that_waits_for_batches_is_served_at_once(alone):
-    """64 frames a doorbell, each after the last are sent: a nap only keeps it waiting."""
-    until_a_nap(alone, gap=50 * US, requests=64)
-    while alone.nap(64):
-        pass
-    assert alone.serve(64)
+def test_a_guest_that_goes_on_without_ringing_does_not_wait_either(alone):
+    """With VIRTIO_F_EVENT_IDX the next kick is wanted only once this one has been served."""
+    until_left(alone, gap=20 * US)
+    assert alone.nap(5)
+    assert not alone.serve(), "doorbells are the thread's"
+
+
+def test_a_guest_with_many_requests_to_a_doorbell_is_served_at_once(alone):
+    for _ in range(10 * lib.PK_DUTY_ROW):
+        assert alone.serve(lib.PK_DUTY_FEW)
+        alone.pass_ns(50 * US)
+
+
+def test_a_guest_that_begins_to_wait_is_served_at_once_again(alone):
+    stream(alone, gap=20 * US)
+    for _ in range(100):
+        assert alone.nap(100)
+    for _ in range(3 * lib.PK_DUTY_NAPS):
+        if not alone.nap(1):
+            break
+    assert alone.serve()
+
+
+def test_a_card_whose_doorbells_are_slow_to_turn_on_naps_on_for_a_while(alone):
+    alone.native.patience = 10
+    stream(alone, gap=20 * US)
+    for _ in range(9):
+        assert alone.nap(0)
+    assert not alone.nap(0)
 
 
 def test_doorbells_far_apart_are_no_row(alone):
     for _ in range(10 * lib.PK_DUTY_ROW):
-        alone.serve()
-        assert not alone.napping
+        assert alone.serve()
         alone.pass_ns(2 * lib.PK_DUTY_SOON)
 
 
 def test_naps_end_where_a_processor_becomes_free(alone):
-    until_a_nap(alone, gap=20 * US)
+    stream(alone, gap=20 * US)
     for _ in range(lib.PK_DUTY_NAPS - 1):
         assert alone.nap(100)
     alone.pass_ns(lib.PK_PROCESSORS_BAN)
     assert not alone.nap(200_000)
 
 
-def test_a_card_that_cannot_turn_doorbells_off_at_once_never_naps():
+def test_a_thread_that_ends_has_no_doorbell_left_to_it(alone):
+    stream(alone, gap=20 * US)
+    lib.pk_duty_ends(alone.native)
+    assert alone.serve()
+
+
+def test_a_card_that_may_not_nap_never_does():
     duty = Duty(allowed=1)
     duty.idle_until_sleep()
     for _ in range(10 * lib.PK_DUTY_ROW):
         assert duty.serve()
         duty.pass_ns(20 * US)
-    assert not duty.napping
