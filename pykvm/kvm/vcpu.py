@@ -81,9 +81,15 @@ class Vcpu:
     # -- running ------------------------------------------------------------------------------
 
     def attach(self) -> None:
-        """The calling thread runs this vCPU from now on; until ``detach``, by the same thread."""
+        """The calling thread runs this vCPU from now on; until ``detach``, by the same thread.
+        Raises MachineError for a closed one."""
         with self._guard:
+            self._check_open()
             lib.pk_vcpu_attach(self.native, True)
+
+    def _check_open(self) -> None:
+        if self.fd < 0:
+            raise MachineError(f"vCPU {self.number} is closed")
 
     def detach(self) -> None:
         with self._guard:
@@ -118,8 +124,7 @@ class Vcpu:
         if self.native.tid == threading.get_native_id():
             return call(self.fd, name, argument)
         with self._guard:
-            if self.fd < 0:
-                raise MachineError(f"vCPU {self.number} is closed")
+            self._check_open()
             if self.native.tid:
                 raise MachineError(
                     f"vCPU {self.number} runs in another thread: have that one call "

@@ -11,9 +11,21 @@ from collections.abc import Callable
 
 from pykvm.errors import MachineError
 
+_LOOK = 0.05
+
+
+class Use:
+    """One time that a thread builds, runs or closes the machine."""
+
+    def __init__(self) -> None:
+        self.thread = threading.current_thread()
+
 
 class Life:
-    """Keeps ``run`` and ``close`` apart. Whoever makes one builds the machine, until ``end``.
+    """Keeps ``run`` and ``close`` apart. Whoever makes one builds the machine.
+
+    A use ends by a plain ``life.user = None`` in a ``finally``: between entering that and an
+    assignment without a call no KeyboardInterrupt comes, which would have ``close`` wait for ever.
 
     Every method may be called from any thread, and in a signal handler, whatever the thread does
     meanwhile: the lock below is one that it may take again.
@@ -21,56 +33,65 @@ class Life:
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.RLock())
-        self._user: threading.Thread | None = threading.current_thread()
-        self._closer: threading.Thread | None = None
+        self.user: Use | None = Use()
+        self._closer: Use | None = None
         self._helper: threading.Thread | None = None
         self._has_run = False
+        self._closing = False
         self._closed = False
 
-    def begin(self) -> None:
-        """The calling thread runs the machine from now on. Raises MachineError unless it is new."""
+    def begin(self, use: Use) -> None:
+        """The machine is run, as ``use``, from now on. Raises MachineError unless it is new."""
         with self._changed:
-            if self._closed or self._closer is not None or self._helper is not None:
+            if self._closing:
                 raise MachineError("this machine is closed: make another one")
             if self._has_run:
                 raise MachineError("a machine runs once: make another one")
             self._has_run = True
-            self._user = threading.current_thread()
+            self.user = use
 
-    def end(self) -> None:
-        """Nobody builds or runs it any more."""
+    def tell(self) -> None:
+        """A use has ended; who waits for that need not look again by itself."""
         with self._changed:
-            self._user = None
             self._changed.notify_all()
 
-    @property
-    def closed(self) -> bool:
-        """Whether everything is given back, or about to be."""
-        return self._closed
-
     def close(self, is_part: bool, give_back: Callable[[], None]) -> None:
-        """Call ``give_back`` once, when nobody builds or runs the machine; return when it is done.
+        """Call ``give_back`` when nobody builds or runs the machine, and return when it is done: by
+        this call, or another one. Should a KeyboardInterrupt cut it short, the next call goes on.
 
         For a thread that ``is_part`` of the machine, or builds, runs or closes it already (and is
         called back, or in a signal handler), that would be never: another thread does it then, and
         this returns at once.
         """
+        mine = Use()
+        self._closing = True
+        try:
+            if not self._must_wait(is_part, give_back):
+                return
+            with self._changed:
+                while self.user is not None or self._closer is not None:
+                    self._changed.wait(_LOOK)
+                if self._closed:
+                    return
+                self._closer = mine
+            give_back()
+            self._closed = True
+        finally:
+            if self._closer is mine:
+                self._closer = None
+                self.tell()
+
+    def _must_wait(self, is_part: bool, give_back: Callable[[], None]) -> bool:
+        """Whether the calling thread closes, or waits for it; if not, another one does."""
         me = threading.current_thread()
         with self._changed:
-            if is_part or me is self._user or me is self._closer:
-                if not self._closed and self._closer is None and self._helper is None:
-                    self._helper = threading.Thread(
-                        target=self.close, args=(False, give_back), name="close"
-                    )
-                    self._helper.start()
-                return
-            self._changed.wait_for(lambda: self._user is None and self._closer is None)
-            if self._closed:
-                return
-            self._closer, self._closed = me, True
-        try:
-            give_back()
-        finally:
-            with self._changed:
-                self._closer = None
-                self._changed.notify_all()
+            if not is_part and not any(
+                use is not None and use.thread is me for use in (self.user, self._closer)
+            ):
+                return True
+            if not self._closed and self._closer is None and self._helper is None:
+                self._helper = threading.Thread(
+                    target=self.close, args=(False, give_back), name="close"
+                )
+                self._helper.start()
+            return False

@@ -31,7 +31,7 @@ from pykvm.machine.cpumodel import HOST, CpuModel
 from pykvm.machine.halt import HaltWatch
 from pykvm.machine.irq import Gsi, GsiLine
 from pykvm.machine.kicks import IoeventfdKicks
-from pykvm.machine.life import Life
+from pykvm.machine.life import Life, Use
 from pykvm.machine.messages import IrqfdMessages
 from pykvm.machine.outcome import CRASH_STATUS, TIMEOUT_STATUS, Outcome
 from pykvm.machine.pci import PciBus
@@ -104,7 +104,8 @@ class Machine:
                 self._build(stack, serial, add)
                 self._stack = stack.pop_all()
         finally:
-            self._life.end()
+            self._life.user = None
+            self._life.tell()
 
     def _build(
         self, stack: ExitStack, serial: CharBackend | None, add: Callable[[Machine], None] | None
@@ -215,11 +216,14 @@ class Machine:
         Raises MachineError for a machine that has run, or is closed; and the exception of a bug of
         ours. A crash of the guest is an Outcome.
         """
-        self._life.begin()
+        use = Use()
         try:
+            self._life.begin(use)
             return self._run()
         finally:
-            self._life.end()
+            if self._life.user is use:
+                self._life.user = None
+                self._life.tell()
 
     def _run(self) -> Outcome:
         deadline = None

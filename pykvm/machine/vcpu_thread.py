@@ -100,7 +100,11 @@ class VcpuThread:
 
     def _main(self) -> None:
         self._questions.begin()  # first: who may no longer use the vCPU can ask
-        self.vcpu.attach()
+        try:
+            self.vcpu.attach()
+        except MachineError:  # a KeyboardInterrupt cut ``start`` short, and nobody waited for us
+            self._questions.end()
+            return
         # Here and not where it is read: by then the thread, which it is found by, may be no more.
         self._clock = time.pthread_getcpuclockid(threading.get_ident())
         try:

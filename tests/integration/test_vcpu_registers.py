@@ -116,8 +116,9 @@ def test_the_bare_accessors_raise_in_the_wrong_thread_and_work_before_and_after(
     eventually(lambda: not vcpu.native.tid)
     assert vcpu.registers()["rcx"] == 0x5678
     machine.close()
-    with pytest.raises(MachineError, match="vCPU 0 is closed"):
-        vcpu.registers()
+    for access in (vcpu.registers, vcpu.attach):
+        with pytest.raises(MachineError, match="vCPU 0 is closed"):
+            access()
 
 
 def test_before_the_run_registers_are_those_that_the_guest_will_start_with(tmp_path):
