@@ -140,3 +140,21 @@ void pk_duty_slept(struct pk_duty *duty, uint64_t ns, uint64_t now)
     duty->idle = 0;
     pk_duty_looks(duty, now);
 }
+
+uint64_t pk_supply_nap(struct pk_supply *supply, uint64_t now, uint64_t back, uint64_t size,
+                       uint64_t patience)
+{
+    uint64_t nap = supply->nap ? supply->nap : PK_SUPPLY_NAP;
+    if (4 * back < size)
+        nap = 2 * nap < PK_SUPPLY_MOST ? 2 * nap : PK_SUPPLY_MOST;
+    else if (4 * back > 3 * size)
+        nap = nap / 2 > PK_SUPPLY_NAP ? nap / 2 : PK_SUPPLY_NAP;
+    if (back)
+        supply->since = now;
+    if (!supply->since || now - supply->since >= patience) {
+        supply->since = supply->nap = 0;
+        return 0;
+    }
+    supply->nap = nap;
+    return now + nap;
+}

@@ -122,4 +122,19 @@ void pk_duty_ends(struct pk_duty *duty);
 /* Whether doorbells are the thread's: there is a processor for it. */
 bool pk_duty_free(const struct pk_duty *duty, uint64_t now);
 
+/* -- receive buffers that the driver has all got ------------------------------------------------ */
+
+/* It is busy with them, and best left alone until a quarter is back: who asks for each costs it an exit, who
+ * looks for each its cache. So the thread naps, as long as that takes. */
+struct pk_supply {
+    uint64_t since; /* when something last came back; 0: it is not waited for */
+    uint64_t nap;   /* ns of the last one */
+};
+enum { PK_SUPPLY_NAP = 100000, PK_SUPPLY_MOST = 500000 }; /* the wire does not wait for ever */
+
+/* When to look again, `back` of `size` buffers having come back, or been filled, since the last time; 0 when
+ * none has for `patience` ns, or ever. */
+uint64_t pk_supply_nap(struct pk_supply *supply, uint64_t now, uint64_t back, uint64_t size,
+                       uint64_t patience);
+
 #endif

@@ -91,10 +91,9 @@ struct pk_e1000_bells {
     uint32_t burst;      /* writes to TDT since the thread last slept; atomic */
     /* The thread's own: */
     uint64_t napping;    /* since when it has napped without finding anything, 0: it has not */
-    uint64_t nap;        /* ns of the last nap for receive descriptors */
-    uint32_t back;       /* PK_E1000_FEW and so on: what came back in it */
+    struct pk_supply supply;
+    uint32_t back;       /* receive descriptors that came back in the last nap */
 };
-enum { PK_E1000_SOME, PK_E1000_FEW, PK_E1000_MOST }; /* of the ring */
 
 struct pk_e1000 {
     /* These never change. */

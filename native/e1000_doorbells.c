@@ -16,7 +16,6 @@ enum { TDT = 1, RDT = 2 };
 enum {
     DENSE = 16,         /* doorbells in a burst from which on KVM collects them */
     NAP = 100000,       /* ns */
-    NAP_MOST = 500000,  /* the wire does not wait for ever */
     PATIENCE = 10000000, /* ns without TDT after which it exits again */
     LONG_PATIENCE = 1000000000, /* the same for RDT: nobody waits for those frames but the wire */
 };
@@ -77,51 +76,49 @@ void pk_e1000_place(struct pk_e1000 *card, struct pk_doorbells *doorbells, uint6
     card->bells.window = window;
 }
 
-/* How long to nap while the driver has all descriptors, by what it gave back in the last one. */
-static uint64_t supply_nap(struct pk_e1000_bells *bells)
-{
-    uint64_t nap = bells->nap ? bells->nap : NAP;
-    if (bells->back == PK_E1000_FEW)
-        nap = 2 * nap < NAP_MOST ? 2 * nap : NAP_MOST;
-    else if (bells->back == PK_E1000_MOST)
-        nap = nap / 2 > NAP ? nap / 2 : NAP;
-    bells->back = PK_E1000_SOME;
-    return bells->nap = nap;
-}
-
-void pk_e1000_came_back(struct pk_e1000 *card)
-{
-    uint32_t count = cell(card, E_RDLEN) / DESCRIPTOR, room = receive_room(card);
-    card->bells.back = 4 * room < count ? PK_E1000_FEW : 4 * room > 3 * count ? PK_E1000_MOST : PK_E1000_SOME;
-}
+void pk_e1000_came_back(struct pk_e1000 *card) { card->bells.back += receive_room(card); }
 
 bool pk_e1000_only_receives(const struct pk_e1000 *card)
 {
     return collecting(card) == RDT && !__atomic_load_n(&card->bells.burst, __ATOMIC_RELAXED);
 }
 
+/* RDT: when to look for it, or 0 for an exit. */
+static uint64_t settle_supply(struct pk_e1000 *card, uint64_t now)
+{
+    struct pk_e1000_bells *bells = &card->bells;
+    if (receive_room(card) || !(collecting(card) & RDT))
+        return 0;
+    uint32_t back = bells->back;
+    bells->back = 0;
+    return pk_supply_nap(&bells->supply, now, back, cell(card, E_RDLEN) / DESCRIPTOR, LONG_PATIENCE);
+}
+
+/* The same for TDT. */
+static uint64_t settle_work(struct pk_e1000 *card, uint64_t now)
+{
+    struct pk_e1000_bells *bells = &card->bells;
+    uint64_t napped = bells->napping ? now - bells->napping : 0;
+    bool nap = collecting(card) & TDT && napped < PATIENCE && pk_duty_free(&card->worker.duty, now);
+    bells->napping = !nap ? 0 : bells->napping ? bells->napping : now;
+    if (!nap)
+        __atomic_store_n(&bells->burst, 0, __ATOMIC_RELAXED);
+    return nap ? now + NAP : 0;
+}
+
 uint64_t pk_e1000_settle_doorbells(struct pk_e1000 *card, uint64_t now)
 {
     struct pk_e1000_bells *bells = &card->bells;
-    const struct pk_duty *duty = &card->worker.duty;
     bool hungry = !receive_room(card);
-    uint64_t napped = bells->napping ? now - bells->napping : 0;
-    uint32_t before = collecting(card), wanted = 0;
-    if (before & TDT && napped < PATIENCE && pk_duty_free(duty, now))
-        wanted |= TDT;
-    if (!duty->always && (!hungry || (before & RDT && napped < LONG_PATIENCE)))
-        wanted |= RDT;
-    bool nap = wanted & TDT || (hungry && wanted & RDT);
-    bells->napping = !nap ? 0 : bells->napping ? bells->napping : now;
-    if (!(wanted & TDT))
-        __atomic_store_n(&bells->burst, 0, __ATOMIC_RELAXED);
-    if (bells->doorbells && before != wanted) {
+    uint64_t work = settle_work(card, now), supply = settle_supply(card, now);
+    uint32_t wanted = (work ? TDT : 0) | (!card->worker.duty.always && (!hungry || supply) ? RDT : 0);
+    if (bells->doorbells && collecting(card) != wanted) {
         pk_worker_acquire(&card->worker);
         collect(card, TDT, wanted & TDT);
         collect(card, RDT, wanted & RDT);
         pk_worker_release(&card->worker);
         pk_doorbells_drain(bells->doorbells);
     }
-    __atomic_store_n(&card->hungry, hungry && !nap, __ATOMIC_SEQ_CST);
-    return !nap ? 0 : now + (wanted & TDT ? NAP : supply_nap(bells));
+    __atomic_store_n(&card->hungry, hungry && !(collecting(card) & RDT), __ATOMIC_SEQ_CST);
+    return sooner(work, supply);
 }

@@ -63,7 +63,7 @@ static bool starved(const struct pk_vnet *net) { return !net->work->ahead || net
 static bool enable_kicks(struct pk_vnet *net)
 {
     bool more = net->tx_on && pk_vq_enable_kicks(&net->tx);
-    if (net->rx_on && net->fd >= 0 && starved(net))
+    if (net->rx_on && net->fd >= 0 && starved(net) && !net->work->quiet)
         more |= pk_vq_enable_kicks(&net->rx);
     return more;
 }
@@ -126,7 +126,7 @@ static bool serve(void *opaque)
     if (!net->work->started || stuck(net))
         return false;
     bool busy = net->tx_on && transmit(net);
-    if (listening(net, pk_now()) && starved(net)) {
+    if (!net->work->quiet && starved(net) && listening(net, pk_now())) {
         busy |= pk_vnet_receive(net);
         if (!starved(net)) /* the thread listens to the TAP from now on */
             pk_worker_wake(&net->work->worker);
@@ -145,9 +145,14 @@ static bool settle(void *opaque, uint64_t now, struct pk_wait *wait)
         pk_kicks_switch(net->kick_at, work->caught);
     }
     hold(net);
+    uint64_t nap = 0, frames = net->received - work->received;
+    work->received = net->received;
+    if (net->rx_on && net->fd >= 0 && starved(net))
+        nap = pk_supply_nap(&work->supply, now, frames, net->rx.size, VNET_PATIENCE);
+    work->quiet = nap;
     bool more = !stuck(net) && enable_kicks(net);
     bool listen = listening(net, now) && !starved(net) && !broken(net);
-    wait->until = work->retry > now ? work->retry : 0;
+    wait->until = nap ? nap : work->retry > now ? work->retry : 0;
     let_go(net);
     wait->fd = listen ? net->fd : -1;
     wait->kick = net->kick;
@@ -240,6 +245,7 @@ int pk_vnet_start(struct pk_vnet *net)
     net->work->caught = !net->kick_at; /* they exit until there is a processor for the thread */
     if (net->kick_at)
         pk_kicks_switch(net->kick_at, false);
+    net->work->quiet = false;
     net->work->started = true;
     return pk_worker_start(&net->work->worker);
 }

@@ -11,6 +11,7 @@ enum {
     VNET_ETHERNET = 14,
     VNET_LOOKED_AT = 16,      /* bytes of a frame that the filters want */
     VNET_HEADER = 12,         /* bytes of the longer header (5.1.6) */
+    VNET_PATIENCE = 5000000,  /* ns that the thread waits for receive buffers without a kick */
     VNET_RETRY_NS = 100000000, /* how long a TAP that fails is left alone */
 };
 
@@ -21,6 +22,9 @@ struct pk_vnet_work {
     struct pk_worker worker;
     bool started;           /* the queues are the workers', not Python's */
     bool caught;            /* KVM turns kicks into a signal: they do not exit. The thread's */
+    bool quiet;             /* no kick is wanted for receive buffers: the thread naps until there are some */
+    struct pk_supply supply; /* the thread's, as are the frames received before the last nap: */
+    uint64_t received;
     uint64_t retry;         /* the TAP failed: leave it alone until then */
     /* Receive chains that were popped and not used yet, with their pieces in one row. */
     uint32_t ahead, pieces_used;

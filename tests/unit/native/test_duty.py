@@ -330,3 +330,42 @@ def test_a_card_that_may_not_nap_never_does():
     for _ in range(10 * lib.PK_DUTY_ROW):
         assert duty.serve()
         duty.pass_ns(20 * US)
+
+
+# -- receive buffers -------------------------------------------------------------------------------
+
+
+class Supply:
+    """A driver that has all its 256 buffers, and gives so many of them back in each nap."""
+
+    def __init__(self):
+        self.native = ffi.new("struct pk_supply *")
+        self.now = 5000 * MS
+
+    def nap(self, back, patience=5 * MS):
+        """ns of the next nap, 0 for none."""
+        until = lib.pk_supply_nap(self.native, self.now, back, 256, patience)
+        length = until - self.now if until else 0
+        self.now += length
+        return length
+
+
+def test_naps_for_buffers_grow_until_a_quarter_comes_back():
+    supply = Supply()
+    assert [supply.nap(10) for _ in range(4)] == [200 * US, 400 * US, 500 * US, 500 * US]
+    assert [supply.nap(100) for _ in range(3)] == [500 * US] * 3
+    assert [supply.nap(250) for _ in range(4)] == [250 * US, 125 * US, 100 * US, 100 * US]
+
+
+def test_who_was_not_at_work_is_not_waited_for():
+    assert Supply().nap(0) == 0
+
+
+def test_naps_for_buffers_end_when_none_come_for_long():
+    supply = Supply()
+    supply.nap(100)
+    began = supply.now
+    while supply.nap(0):
+        assert supply.now - began < 6 * MS
+    assert supply.nap(0) == 0
+    assert supply.nap(100) > 0
