@@ -13,7 +13,7 @@ BENCH_GUESTS := exits.elf nic.elf virtio_nic.elf netstream.elf
 
 .DEFAULT_GOAL := help
 .PHONY: help run test build guest linux-guest linux-stock check fmt test-unit test-kvm bench \
-	bench-boot readme dsdt sanitize clean
+	bench-boot newest-qemu readme dsdt sanitize clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench-boot: build ## measure how soon a guest speaks, next to QEMU (minutes)
 	[ ! -e "$$lean/vmlinux" ] || set -- --kernel "$$lean/vmlinux" --kernel "$$lean/bzImage"; \
 	[ ! -e "$$stock" ] || set -- "$$@" --stock "$$stock"; \
 	$(BIN)/pykvm bench boot "$$@"
+
+newest-qemu: ## fetch Debian's newest QEMU into the cache, for the benches
+	@tools/newest-qemu.sh
 
 readme: build ## run the commands that README.md shows and put their output there
 	$(BIN)/python tools/readme.py

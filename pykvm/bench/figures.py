@@ -53,12 +53,13 @@ def user_seconds(stat: str) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Plain columns, the first to the left and the others to the right."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Plain columns, the first ``left`` of them to the left and the others to the right."""
     widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
     lines = []
     for row in [header, ["-" * w for w in widths], *rows]:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        pairs = list(zip(row, widths, strict=True))
+        cells = [cell.ljust(width) for cell, width in pairs[:left]]
+        cells += [cell.rjust(width) for cell, width in pairs[left:]]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)

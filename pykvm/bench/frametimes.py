@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pykvm.bench.cards import Card
 from pykvm.bench.exits import tsc_khz
 from pykvm.bench.figures import Figure, ratios
+from pykvm.bench.qemu import Peer, versions
 
 Key = tuple[str, str]  # who, kind
 
@@ -24,13 +25,14 @@ class Request(NamedTuple):
 
 @dataclass
 class FrameTimes:
-    """``microseconds`` of a frame has a value for each round; "ceiling" and "qemu" are compared
-    with. ``requests`` has, for a guest that waits for each, how long one took."""
+    """``microseconds`` of a frame has a value for each round; "ceiling" and each peer are compared
+    with "guest", pykvm's. ``requests`` has, for a guest that waits for each, how long one took."""
 
     card: Card
     microseconds: dict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
     requests: dict[Key, list[Request]] = field(default_factory=lambda: defaultdict(list))
-    qemu_version: str | None = None
+    peers: list[Peer] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     khz: int = field(default_factory=tsc_khz)
 
     def add_line(self, kind: str, who: str, line: str) -> None:
@@ -46,19 +48,24 @@ class FrameTimes:
 
     def as_dict(self, bench: str) -> dict[str, Any]:
         """The ``--json`` form, version 1: microseconds per frame, and ratios round by round."""
-        rows = []
-        for (who, kind), values in self.microseconds.items():
-            row: dict[str, Any] = {
-                "who": who, "kind": kind, "microseconds": Figure.of(values).as_dict(),
-                "of_ceiling": ratios(self.microseconds["ceiling", kind], values).as_dict(),
-            }  # fmt: skip
-            if theirs := self.microseconds.get(("qemu", kind)):
-                row["x_qemu"] = ratios(theirs, values).as_dict()
-            if requests := self.requests.get((who, kind)):
-                row["request_microseconds"] = {
-                    name: Figure.of(part).as_dict()
-                    for name, part in zip(Request._fields, zip(*requests, strict=True), strict=True)
-                }
-            rows.append(row)
-        peers = {"nic": self.card.model, "qemu": self.qemu_version}
-        return {"version": 1, "bench": bench, **peers, "rows": rows}
+        rows = [self._row(who, kind) for who, kind in self.microseconds]
+        peers = {"nic": self.card.model, "qemu": versions(self.peers)}
+        return {"version": 1, "bench": bench, **peers, "notes": self.notes, "rows": rows}
+
+    def _row(self, who: str, kind: str) -> dict[str, Any]:
+        values = self.microseconds[who, kind]
+        figure = Figure.of(values)
+        row: dict[str, Any] = {
+            "who": who, "kind": kind, "microseconds": figure.as_dict(),
+            "slowest_round": figure.high,
+        }  # fmt: skip
+        for name, key in (("of_ceiling", "ceiling"), *((f"x_{p.key}", p.key) for p in self.peers)):
+            others = self.microseconds.get((key, kind), [])
+            if len(others) == len(values):
+                row[name] = ratios(others, values).as_dict()
+        if requests := self.requests.get((who, kind)):
+            row["request_microseconds"] = {
+                name: Figure.of(part).as_dict()
+                for name, part in zip(Request._fields, zip(*requests, strict=True), strict=True)
+            }
+        return row

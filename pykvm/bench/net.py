@@ -4,7 +4,7 @@
               cuts large segments by itself
     e1000     pykvm's, left to itself
     virtio    pykvm's virtio-net; with rings of 4,096 entries, so that who queues ahead seldom waits
-    qemu-...  QEMU's two cards without vhost, where QEMU is installed
+    qemu-...  QEMU's two cards without vhost, of each QEMU that there is
 
 Each runs the same guest image in a process of its own on the same TAP, and may use every processor.
 Every round measures all of them in turn, so that ratios are between neighbours in time. Both
@@ -75,6 +75,7 @@ class Contestant:
     device: str | None = None
     empties: bool = False
     """QEMU's e1000 ends a request of so many whole segments with one without data."""
+    program: str = qemu.PROGRAM
 
     def start(
         self, image: str, append: str, initrd: str | None = None, *, pairs: int = 1, cpus: int = 1
@@ -85,7 +86,7 @@ class Contestant:
             netdev, device = qemu.tap_card(self.device, tap, pairs)
             options = ("-netdev", netdev, "-device", device, "-smp", str(cpus))
             more = ("-initrd", initrd) if initrd else ()
-            return QemuGuest(image, append, (*options, *more), tap)
+            return QemuGuest(image, append, (*options, *more), tap, program=self.program)
         nic = f"{self.nic},backend=tap:{tap}" + (f",queues={pairs}" if pairs > 1 else "")
         spec = {
             "image": image, "append": append, "initrd": initrd, "nics": [nic], "timeout": 300,
@@ -103,6 +104,18 @@ OURS = (CLASSIC, E1000, VIRTIO)
 THEIRS = (QEMU_E1000, QEMU_VIRTIO)
 
 
+def theirs(peers: Sequence[qemu.Peer]) -> list[Contestant]:
+    """Both cards of each QEMU."""
+    return [
+        replace(
+            who, name=who.name.replace("qemu", peer.key), program=peer.program,
+            title=who.title.replace("QEMU", "QEMU" if peer is peers[0] else peer.title),
+        )
+        for peer in peers
+        for who in THEIRS
+    ]  # fmt: skip
+
+
 @dataclass
 class Results:
     """``runs`` of each stream, by contestant, a run a round; ``notes`` say what is missing."""
@@ -110,6 +123,7 @@ class Results:
     runs: dict[Stream, dict[str, list[Run]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     qemu_version: str | None = None
+    contestants: list[Contestant] = field(default_factory=lambda: [*OURS, *THEIRS])
 
     def note(self, text: str) -> None:
         if text not in self.notes:
@@ -117,7 +131,7 @@ class Results:
 
 
 def measure(
-    streams: Sequence[Stream], rounds: int, *, with_qemu: bool = True, sample: bool = False,
+    streams: Sequence[Stream], rounds: int, *, peers: Sequence[qemu.Peer], sample: bool = False,
     kernel: str | None = None, say: Callable[[str], None] = lambda line: None,
 ) -> Results:  # fmt: skip
     """Run everything ``rounds`` times, interleaved, in a network of our own; ``kernel`` is a Linux
@@ -126,10 +140,8 @@ def measure(
     network.enter(max(stream.queues for stream in streams))
     network.set_address(net_host.ADDRESS)
     khz = tsc_khz()
-    contestants = list(OURS)
-    if with_qemu and qemu.path():
-        results.qemu_version = qemu.version()
-        contestants += THEIRS
+    results.qemu_version = qemu.versions(peers)
+    results.contestants = contestants = [*OURS, *theirs(peers)]
     for stream in streams:
         if stream.kind == "linux" and (why := net_linux.missing(kernel)):
             results.note(why)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from pykvm.bench.counts import Snapshot, now
 from pykvm.bench.network import NAME, traffic
-from pykvm.bench.qemu import Qemu
+from pykvm.bench.qemu import PROGRAM, Qemu
 from pykvm.bench.qmp import Monitor
 from pykvm.errors import PykvmError
 
@@ -154,14 +154,17 @@ class PykvmGuest:
 class QemuGuest:
     """QEMU, asked for KVM's counters by its monitor."""
 
-    def __init__(self, image: str, append: str, options: tuple[str, ...], tap: str = NAME) -> None:
+    def __init__(
+        self, image: str, append: str, options: tuple[str, ...], tap: str = NAME, *,
+        program: str = PROGRAM,
+    ) -> None:  # fmt: skip
         self._tap = tap
         with ExitStack() as stack:
             self._monitor = stack.enter_context(Monitor())
             self._qemu = stack.enter_context(
                 Qemu(
                     image, append, (*options, *self._monitor.options),
-                    pass_fds=(self._monitor.theirs,),
+                    pass_fds=(self._monitor.theirs,), program=program,
                 )
             )  # fmt: skip
             self._monitor.connect()

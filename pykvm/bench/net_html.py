@@ -14,12 +14,8 @@ from pykvm.bench import net_table
 from pykvm.bench.counts import Snapshot
 from pykvm.bench.net import (
     CLASSIC,
-    E1000,
     OURS,
-    QEMU_E1000,
-    QEMU_VIRTIO,
     THEIRS,
-    VIRTIO,
     Contestant,
     Results,
 )
@@ -52,10 +48,9 @@ _HEIGHT = 380
 _GRID = "rgba(128, 128, 128, 0.3)"
 _MARKS = {"more": "\u25b2", "less": "\u25bc"}
 # A colour for each kind of card, told apart also by the colour-blind; QEMU's lines are dashed.
-_LINES = {
-    CLASSIC: ("#e08214", "solid"), E1000: ("#3182bd", "solid"), VIRTIO: ("#1b9e77", "solid"),
-    QEMU_E1000: ("#3182bd", "dot"), QEMU_VIRTIO: ("#1b9e77", "dot"),
-}  # fmt: skip
+_COLOURS = {"e1000": "#3182bd", "virtio-net": "#1b9e77"}
+_CLASSIC = "#e08214"
+_DASHES = ("dot", "dash", "dashdot")  # of the first QEMU, of others
 # Of the causes of exits: not those of the cards.
 _SHADES = ("#762a83", "#d6604d", "#bf812d", "#80cdc1", "#c2a5cf", "#4d4d9f", "#e7d4a8")
 _OTHER = "#999"
@@ -94,7 +89,8 @@ def page(results: Results) -> str:
     for stream, runs in results.runs.items():
         parts += [f"<h2>{escape(stream.name)}</h2><p>{_described(stream)}</p>"]
         parts += _tables(results, stream)
-        parts += ['<div class="graphs">', *(_figure(each) for each in graphs(runs)), "</div>"]
+        shown = graphs(runs, results.contestants)
+        parts += ['<div class="graphs">', *(_figure(each) for each in shown), "</div>"]
     parts += [f"<p>{escape(note)}</p>" for note in net_table.notes(results)]
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>pykvm bench net</title>'
@@ -113,7 +109,7 @@ def _tables(results: Results, stream: Stream) -> list[str]:
     """What was measured, and what that is next to others: one table would be too wide."""
     header, rows = net_table.grid(results, stream)
     titles = [f"{_MARKS.get(row.better, '')} {row.title}".strip() for row in net_table.ROWS]
-    there = 1 + len(_there(results.runs[stream]))
+    there = 1 + len(_there(results.runs[stream], results.contestants))
     header[-2:] = [f"published {name}" for name in header[-2:]]
     return [
         _table(
@@ -154,13 +150,15 @@ def _figure(figure: Any) -> str:
     return str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
 
 
-def _there(runs: dict[str, list[Run]]) -> list[Contestant]:
-    return [who for who in (*OURS, *THEIRS) if runs.get(who.name)]
+def _there(runs: dict[str, list[Run]], contestants: Sequence[Contestant]) -> list[Contestant]:
+    return [who for who in contestants if runs.get(who.name)]
 
 
-def graphs(runs: dict[str, list[Run]]) -> list[Any]:
+def graphs(
+    runs: dict[str, list[Run]], contestants: Sequence[Contestant] = (*OURS, *THEIRS)
+) -> list[Any]:
     """Throughput and exits over time, of the last round, and exits by cause."""
-    last = {who: runs[who.name][-1] for who in _there(runs)}
+    last = {who: runs[who.name][-1] for who in _there(runs, contestants)}
     return [
         _over_time(f"{_MARKS['more']} Throughput, as the TAP counts it", "Mbit/s", last, _bits),
         _over_time(f"{_MARKS['less']} Exits, as KVM counts them", "exits/s", last, _exits),
@@ -173,9 +171,11 @@ def _over_time(title: str, unit: str, last: dict[Contestant, Run], value: Value)
 
     figure = Figure()
     means, most = [], 0.0
+    qemus = list(dict.fromkeys(who.program for who in last if who.device))
     for who, run in last.items():
         times, rates = curve(run, value)
-        colour, dash = _LINES[who]
+        colour = _CLASSIC if who == CLASSIC else _COLOURS[who.card]
+        dash = _DASHES[qemus.index(who.program) % len(_DASHES)] if who.device else "solid"
         figure.add_scatter(
             # A logarithm has no place for 0.
             x=times, y=[rate if rate > 0 else None for rate in rates], name=who.title,

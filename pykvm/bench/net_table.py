@@ -12,7 +12,7 @@ from typing import Any
 
 from pykvm.bench import qemu
 from pykvm.bench.figures import Figure, ratios, table
-from pykvm.bench.net import CLASSIC, E1000, OURS, QEMU_E1000, QEMU_VIRTIO, THEIRS, VIRTIO, Results
+from pykvm.bench.net import CLASSIC, E1000, OURS, VIRTIO, Contestant, Results
 from pykvm.bench.net_run import Run, Stream
 from pykvm.trace.kernel import EXITS, RETURNS
 
@@ -72,11 +72,27 @@ ROWS = (
         lambda r: r.cpu_seconds / r.frames * 1e6, better="less"),
 )  # fmt: skip
 
-RATIOS = (
-    ("virtio/classic", VIRTIO, CLASSIC), ("virtio/e1000", VIRTIO, E1000),
-    ("e1000/QEMU's", E1000, QEMU_E1000), ("virtio/QEMU's", VIRTIO, QEMU_VIRTIO),
-)  # fmt: skip
+Ratio = tuple[str, Contestant, Contestant]
 """Round by round, the first contestant's value by the second's."""
+_OF_OURS: tuple[Ratio, ...] = (
+    ("virtio/classic", VIRTIO, CLASSIC), ("virtio/e1000", VIRTIO, E1000),
+)  # fmt: skip
+
+
+def _compared(results: Results, stream: Stream) -> list[Ratio]:
+    """Those whose both sides ran."""
+    against = [
+        (f"{ours.name}/{who.title.rsplit(' ', 1)[0]}'s", ours, who)
+        for who in results.contestants
+        for ours in (E1000, VIRTIO)
+        if who.device is not None and who.card == ours.card
+    ]
+    runs = results.runs[stream]
+    return [r for r in (*_OF_OURS, *against) if runs.get(r[1].name) and runs.get(r[2].name)]
+
+
+def _there(results: Results, stream: Stream) -> list[Contestant]:
+    return [who for who in results.contestants if results.runs[stream].get(who.name)]
 
 
 def values(runs: list[Run], row: Row) -> list[float]:
@@ -114,8 +130,7 @@ def as_times(ratio: float) -> str:
 def grid(results: Results, stream: Stream) -> tuple[list[str], list[list[str]]]:
     """Header and rows of one stream's table, as text."""
     runs = results.runs[stream]
-    there = [who for who in (*OURS, *THEIRS) if runs.get(who.name)]
-    compared = [(name, a, b) for name, a, b in RATIOS if runs.get(a.name) and runs.get(b.name)]
+    there, compared = _there(results, stream), _compared(results, stream)
     header = [stream.name, *(who.title for who in there), *(name for name, _, _ in compared)]
     header += ["published e1000", "virtio-net", "ratio"]
     rows = []
@@ -151,11 +166,24 @@ def text(results: Results) -> str:
     parts = []
     for stream in results.runs:
         header, rows = grid(results, stream)
-        # What was measured, then how it compares: together they are wider than a terminal.
-        cut = 1 + sum(1 for who in (*OURS, *THEIRS) if results.runs[stream].get(who.name))
-        parts.append(table(header[:cut], [row[:cut] for row in rows]))
-        parts.append(table([header[0], *header[cut:]], [[row[0], *row[cut:]] for row in rows]))
+        for columns in _cut(results, stream):
+            cells = [[row[n] for n in (0, *columns)] for row in (header, *rows)]
+            parts.append(table(cells[0], cells[1:]))
     return "\n\n".join([*parts, "\n".join(notes(results))]) + "\n"
+
+
+def _cut(results: Results, stream: Stream) -> list[list[int]]:
+    """Which columns of the grid go together, since all are wider than a terminal: what was measured
+    of ours, of each QEMU's; how ours compare and what was published; how they compare with QEMU's.
+    """
+    there, compared = _there(results, stream), _compared(results, stream)
+    end = 1 + len(there) + len(compared)
+    ours = 1 + sum(1 for who in there if who in OURS)
+    theirs = 1 + len(there) + sum(1 for ratio in compared if ratio in _OF_OURS)
+    parts = [list(range(1, ours))]
+    parts += [list(range(n, min(n + 2, 1 + len(there)))) for n in range(ours, 1 + len(there), 2)]
+    parts += [[*range(1 + len(there), theirs), *range(end, end + 3)], list(range(theirs, end))]
+    return [columns for columns in parts if columns]
 
 
 def as_dict(results: Results) -> dict[str, Any]:
@@ -172,7 +200,7 @@ def as_dict(results: Results) -> dict[str, Any]:
             {
                 "stream": stream.kind, "dir": stream.direction, "unit": stream.unit,
                 "queues": stream.queues, "smp": stream.smp,
-                "figures": figures, "ratios": _ratios(runs),
+                "figures": figures, "ratios": _ratios(results, stream),
                 "runs": {name: [_run(run) for run in rows] for name, rows in runs.items()},
             }
         )  # fmt: skip
@@ -183,11 +211,12 @@ def as_dict(results: Results) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _ratios(runs: dict[str, list[Run]]) -> dict[str, Any]:
+def _ratios(results: Results, stream: Stream) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, over, under in RATIOS:
+    runs = results.runs[stream]
+    for name, over, under in _compared(results, stream):
         for row in ROWS:
-            a, b = values(runs.get(over.name, []), row), values(runs.get(under.name, []), row)
+            a, b = values(runs[over.name], row), values(runs[under.name], row)
             if a and b and all(b):
                 found.setdefault(name, {})[row.key] = ratios(a, b).as_dict()
     return found

@@ -1,15 +1,73 @@
-"""QEMU as the peer: the same guest image, its serial output line by line, its CPU time."""
+"""QEMU as the peer: the same guest image, its serial output line by line, its CPU time.
+
+Benches of cards compare with several: that of PATH, those that the command or PYKVM_QEMU names, and
+the newest one that `make newest-qemu` has fetched into the cache.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from pykvm.bench.figures import user_seconds
-from pykvm.errors import HostError
+from pykvm.errors import HostError, UsageError
 
 PROGRAM = "qemu-system-x86_64"
+VARIABLE = "PYKVM_QEMU"
+_OF_QEMU = re.compile(r"\S*qemu\S*: ")  # how each of its messages begins
+_HARMLESS = re.compile(r"(^|: )(warning|info): ")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One QEMU. ``key`` names it in results: ``qemu`` for the first, ``qemu-11.1.3`` for others."""
+
+    program: str
+    version: str
+    key: str = "qemu"
+
+    @property
+    def title(self) -> str:
+        """How a table calls it."""
+        return f"QEMU {self.version}"
+
+
+def peers(given: Sequence[str] = ()) -> list[Peer]:
+    """Every QEMU to measure, each once: that of PATH, the ``given`` ones, those in PYKVM_QEMU with
+    colons between them, the one in the cache. Raises UsageError for a given one that is none."""
+    named = [*given, *filter(None, os.environ.get(VARIABLE, "").split(":"))]
+    found: dict[str, Peer] = {}
+    for program in filter(None, [path(), *named, cached()]):
+        real = os.path.realpath(shutil.which(program) or program)
+        if real in found:
+            continue
+        try:
+            is_version = version(program)
+        except (OSError, subprocess.SubprocessError, IndexError) as error:
+            if program in named:
+                raise UsageError(f"{program} is no QEMU that starts: {error}") from error
+            continue
+        key = f"qemu-{is_version}" if found else "qemu"
+        while any(key == peer.key for peer in found.values()):
+            key += "+"
+        found[real] = Peer(program, is_version, key)
+    return list(found.values())
+
+
+def versions(peers: Sequence[Peer]) -> str | None:
+    """``7.2.22, 11.1.3``; None of none."""
+    return ", ".join(peer.version for peer in peers) or None
+
+
+def cached() -> str | None:
+    """Where `make newest-qemu` has put its own, or None."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return shutil.which(str(Path(home, "pykvm", "qemu", PROGRAM)))
 
 
 def path() -> str | None:
@@ -24,20 +82,24 @@ def named(measured: str | None) -> str:
     return "QEMU: left out" if path() else "QEMU: not installed"
 
 
-def version() -> str:
+def version(program: str = PROGRAM) -> str:
     """``7.2.22`` or the like."""
-    out = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
     return out.split("version ")[1].split()[0]
 
 
-def command(image: str, append: str, *, machine: str = "pc", memory: int = 128) -> list[str]:
+def command(
+    image: str, append: str, *, machine: str = "pc", memory: int = 128, program: str = PROGRAM
+) -> list[str]:
     """What to type for a guest with a serial port on stdin and stdout, and no other device.
 
     ``memory`` is in MiB. The guest's debug exit is QEMU's end.
     """
     # arch-capabilities: a QEMU older than the host's KVM is refused over its bits.
     return [
-        PROGRAM, "-accel", "kvm", "-cpu", "host,-arch-capabilities", "-M", machine,
+        program, "-accel", "kvm", "-cpu", "host,-arch-capabilities", "-M", machine,
         "-m", str(memory), "-nodefaults", "-no-user-config", "-display", "none",
         "-serial", "stdio", "-no-reboot", "-kernel", image, "-append", append,
         "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
@@ -61,10 +123,10 @@ class Qemu:
 
     def __init__(
         self, image: str, append: str = "", extra: tuple[str, ...] = (), *,
-        pass_fds: tuple[int, ...] = (),
+        pass_fds: tuple[int, ...] = (), program: str = PROGRAM,
     ) -> None:  # fmt: skip
         self._process = subprocess.Popen(
-            [*command(image, append), *extra],
+            [*command(image, append, program=program), *extra],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -107,6 +169,22 @@ class Qemu:
     def finish(self) -> int:
         """Wait for its end; the exit status. Raises HostError when QEMU itself failed."""
         _, errors = self._process.communicate(timeout=60)
-        if self._process.returncode == 1 and errors:
-            raise HostError(f"QEMU failed: {errors.decode(errors='replace').splitlines()[0]}")
+        why = failure(errors.decode(errors="replace"))
+        if self._process.returncode == 1 and why:
+            raise HostError(f"QEMU failed: {why}")
         return self._process.returncode
+
+
+def failure(errors: str) -> str | None:
+    """The first line of what QEMU has said that is neither a warning nor belongs to one.
+
+    The status alone does not tell: 1 is how QEMU fails, and how a guest ends that wrote 0 to the
+    debug exit.
+    """
+    harmless = False
+    for line in filter(None, errors.splitlines()):
+        if begins := _OF_QEMU.match(line):
+            harmless = bool(_HARMLESS.search(line, begins.end() - 2))
+        if not harmless:
+            return line
+    return None

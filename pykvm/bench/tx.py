@@ -7,7 +7,7 @@
     guest     a bare-metal driver in ring 3 fills the rings, with one or 64 frames to a doorbell;
               "by a kernel" has the doorbell rung in ring 0, where a kernel's driver rings it;
               "waiting" has the next doorbell when all of the last one is sent
-    qemu      QEMU's card with the same guest image and the same TAP, where it is installed
+    qemu      QEMU's card with the same guest image and the same TAP, of each QEMU that there is
 
 Every round measures all of them in turn, so that ratios are between neighbours in time.
 """
@@ -15,19 +15,19 @@ Every round measures all of them in turn, so that ratios are between neighbours 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from pykvm.bench import network, qemu
+from pykvm.bench import frametable, network, qemu
 from pykvm.bench.cards import MERGED, Card, run
-from pykvm.bench.figures import Figure, ratios, table
 from pykvm.bench.frametimes import FrameTimes
 from pykvm.bench.guest import find
 from pykvm.bench.harness import apart
 from pykvm.net.frames import SEGMENTS, plain_frame, tcp_flow, tcp_request
 from pykvm.net.vnet import VnetHeader
 
-_NAMES = {
+NAMES = {
     "tx-60-1": "60 bytes, a doorbell each",
     "tx-60-64": "60 bytes, 64 to a doorbell",
     "tx-1514-1": "1514 bytes, a doorbell each",
@@ -48,11 +48,12 @@ _WAITING = 4  # so many times fewer frames where the guest waits
 
 
 def measure(
-    rounds: int, frames: int, *, card: Card, with_qemu: bool = True, engine: str | None = None
-) -> FrameTimes:
+    rounds: int, frames: int, *, card: Card, peers: Sequence[qemu.Peer] = (),
+    engine: str | None = None,
+) -> FrameTimes:  # fmt: skip
     """Run everything ``rounds`` times, interleaved, in a network of our own. Raises HostError."""
     network.enter()
-    results = FrameTimes(card)
+    results = FrameTimes(card, peers=list(peers))
     image = find(card.image)
     for _ in range(rounds):
         for kind in card.kinds:
@@ -70,14 +71,14 @@ def measure(
                 image, append, line, engine=engine, coalesce=kind == MERGED
             ) as machine:
                 run(machine)
-            if with_qemu and qemu.path():
-                results.qemu_version = qemu.version()
-                few = count if waits(kind) else max(frames // 10, 64)
-                append = f"mode=tx kind={_of_guest(kind)} frames={few} passes=1"
-                with qemu.Qemu(image, append, card.qemu_options()) as peer:
-                    for text in peer:
-                        add("qemu", text)
-                    peer.finish()
+            few = count if waits(kind) else max(frames // 10, 64)
+            append = f"mode=tx kind={_of_guest(kind)} frames={few} passes=1"
+            for peer in peers:
+                options = card.qemu_options()
+                with qemu.Qemu(image, append, options, program=peer.program) as running:
+                    for said in running:
+                        add(peer.key, said)
+                    running.finish()
     return results
 
 
@@ -130,56 +131,5 @@ def as_dict(results: FrameTimes) -> dict[str, Any]:
 
 def text(results: FrameTimes) -> str:
     """The table for people."""
-    header = ["microseconds a frame", "ceiling", "harness", "of ceiling", "guest", "of ceiling"]
-    header += ["qemu", "guest x qemu"]
-    rows = []
-    for kind in results.card.kinds:
-        ceiling, harness, guest, theirs = (
-            results.microseconds.get((who, kind)) for who in ("ceiling", "harness", "guest", "qemu")
-        )
-        assert ceiling
-        assert guest
-        row = [_NAMES[kind], Figure.of(ceiling).text()]
-        row += (
-            [Figure.of(harness).text(), f"{ratios(ceiling, harness).median:.2f}"]
-            if harness
-            else ["-"] * 2
-        )
-        row += [Figure.of(guest).text(), f"{ratios(ceiling, guest).median:.2f}"]
-        row += (
-            [Figure.of(theirs).text(), f"{ratios(theirs, guest).median:.1f}"]
-            if theirs
-            else ["-"] * 2
-        )
-        rows.append(row)
-    notes = (
-        "\n\nmedian (lowest-highest) of the rounds, ratios round by round; ceiling is a bare "
-        f"writev on the same TAP; {qemu.named(results.qemu_version)}.\n"
-    )
-    if cut := results.microseconds.get(("software", "tx-tso")):
-        times = ratios(cut, results.microseconds["harness", "tx-tso"]).median
-        notes += (
-            "A TSO request that the card has to cut itself takes "
-            f"{Figure.of(cut).text()}: {times:.1f} times as long.\n"
-        )
-    return table(header, rows) + notes + "\n" + _request_table(results)
-
-
-def _request_table(results: FrameTimes) -> str:
-    """How long one request takes a guest that waits for it."""
-    header = ["microseconds a request", "guest", "99%", "slowest", "qemu", "99%", "slowest"]
-    rows = []
-    for kind in filter(waits, results.card.kinds):
-        row = [_NAMES[kind]]
-        for who in ("guest", "qemu"):
-            requests = results.requests.get((who, kind))
-            row += (
-                [Figure.of(part).text(1) for part in zip(*requests, strict=True)]
-                if requests
-                else ["-"] * 3
-            )
-        rows.append(row)
-    return table(header, rows) + (
-        "\n\nof the requests of a round: their median, the 99th percentile, the slowest; of each "
-        "the median (lowest-highest) of the rounds.\n"
-    )
+    ceiling = "ceiling: a bare writev on the same TAP; software: the card cuts by itself"
+    return frametable.text(results, NAMES, results.card.kinds, ceiling)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from pykvm.cli import values
+
+if TYPE_CHECKING:
+    from pykvm.bench.qemu import Peer
 
 
 def add(commands: Any) -> None:
@@ -52,7 +56,6 @@ def add(commands: Any) -> None:
         "--frames", type=values.count, default=20_000, metavar="N", help="a pass (default 20000)"
     )
     tx.add_argument("--engine", choices=("native", "vcpu", "python"), help="what moves the frames")
-    tx.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
     tx.set_defaults(command=run_tx)
     rx = benches.add_parser("rx", help="frames from a TAP to a guest's driver")
     rx.add_argument(
@@ -63,11 +66,32 @@ def add(commands: Any) -> None:
     rx.add_argument(
         "--frames", type=values.count, default=18_000, metavar="N", help="a pass (default 18000)"
     )
-    rx.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
     rx.set_defaults(command=run_rx)
     net, scale = _add_net(benches), _add_scale(benches)
+    for bench in (tx, rx, net):
+        _add_peers(bench)
+        _add_surroundings(bench)
     for bench in (exits, start, boot, trace, tx, rx, net, scale):
         bench.add_argument("--json", action="store_true", help="JSON instead of a table")
+
+
+def _add_peers(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument(
+        "--qemu", metavar="PATH", action="append", default=[],
+        help="another QEMU to measure, too; more than once for more",
+    )  # fmt: skip
+    bench.add_argument("--no-qemu", action="store_true", help="leave every QEMU out")
+
+
+def _add_surroundings(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument(
+        "--cpus-for-all", type=values.count, metavar="N",
+        help="processors that pykvm, QEMU and the guest share (default: all)",
+    )  # fmt: skip
+    bench.add_argument(
+        "--neighbours", type=values.count, default=0, metavar="N",
+        help="so many processes beside that never wait",
+    )  # fmt: skip
 
 
 def _add_net(benches: Any) -> argparse.ArgumentParser:
@@ -92,7 +116,6 @@ def _add_net(benches: Any) -> argparse.ArgumentParser:
         help="the guest's: linux sleeps and is interrupted (default), poll looks",
     )  # fmt: skip
     net.add_argument("--kernel", metavar="FILE", help="a Linux kernel for --stream linux")
-    net.add_argument("--no-qemu", action="store_true", help="leave QEMU out")
     net.add_argument("--html", metavar="FILE", help="write a page with tables and graphs, too")
     net.set_defaults(command=run_net)
     return net
@@ -142,10 +165,12 @@ def run_tx(args: argparse.Namespace) -> int:
     from pykvm.bench import tx
     from pykvm.bench.cards import CARDS
 
-    results = tx.measure(
-        args.rounds, args.frames, card=CARDS[args.nic], with_qemu=not args.no_qemu,
-        engine=args.engine,
-    )  # fmt: skip
+    peers = _peers(args)
+    with _surroundings(args) as said:
+        results = tx.measure(
+            args.rounds, args.frames, card=CARDS[args.nic], peers=peers, engine=args.engine
+        )
+    results.notes += said
     return _show(args, results, tx.as_dict, tx.text)
 
 
@@ -153,8 +178,28 @@ def run_rx(args: argparse.Namespace) -> int:
     from pykvm.bench import rx
     from pykvm.bench.cards import CARDS
 
-    results = rx.measure(args.rounds, args.frames, card=CARDS[args.nic], with_qemu=not args.no_qemu)
+    peers = _peers(args)
+    with _surroundings(args) as said:
+        results = rx.measure(args.rounds, args.frames, card=CARDS[args.nic], peers=peers)
+    results.notes += said
     return _show(args, results, rx.as_dict, rx.text)
+
+
+def _peers(args: argparse.Namespace) -> list[Peer]:
+    from pykvm.bench import qemu
+
+    return [] if args.no_qemu else qemu.peers(args.qemu)
+
+
+@contextmanager
+def _surroundings(args: argparse.Namespace) -> Iterator[list[str]]:
+    """What is measured in; yields what is to be said of it."""
+    from pykvm.bench import neighbours
+
+    with neighbours.processors(args.cpus_for_all), neighbours.neighbours(args.neighbours):
+        unusual = args.cpus_for_all or args.neighbours
+        said = neighbours.describe(args.cpus_for_all, args.neighbours)
+        yield [f"Measured with {said}."] if unusual else []
 
 
 def run_net(args: argparse.Namespace) -> int:
@@ -162,14 +207,17 @@ def run_net(args: argparse.Namespace) -> int:
 
     if args.html:
         net_html.check(args.html)  # better told now than when everything has run
-    results = net.measure(
-        net.chosen(
-            args.stream, args.dir, args.unit, seconds=args.seconds, batch=args.batch,
-            driver=args.driver, queues=args.queues, smp=args.smp,
-        ),
-        args.rounds, with_qemu=not args.no_qemu, sample=bool(args.html), kernel=args.kernel,
-        say=_progress,
+    streams = net.chosen(
+        args.stream, args.dir, args.unit, seconds=args.seconds, batch=args.batch,
+        driver=args.driver, queues=args.queues, smp=args.smp,
     )  # fmt: skip
+    peers = _peers(args)
+    with _surroundings(args) as said:
+        results = net.measure(
+            streams, args.rounds, peers=peers, sample=bool(args.html), kernel=args.kernel,
+            say=_progress,
+        )  # fmt: skip
+    results.notes += said
     if args.html:
         net_html.write(results, args.html)
     return _show(args, results, net_table.as_dict, net_table.text)

@@ -1,5 +1,6 @@
 """``pykvm bench tx`` and ``rx``: small ones, that every row of them is measured."""
 
+import json
 import re
 import subprocess
 
@@ -34,3 +35,39 @@ def test_a_guest_that_waits_tells_how_long_each_request_took(nic, kind):
         assert slowest <= cycles <= requests * slowest
         # Half of them took the median at least.
         assert cycles >= middle * (requests - (requests - 1) // 2)
+
+
+def bench(*options):
+    done = subprocess.run(
+        [PYKVM, "bench", *options, "--rounds", "1", "--json"],
+        check=False, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.kvm
+@pytest.mark.tap
+def test_everything_is_measured_on_one_processor_beside_a_neighbour():
+    surroundings = ("--cpus-for-all", "1", "--neighbours", "1", "--no-qemu")
+    made = bench("tx", "--nic", "virtio-net", "--frames", "64", *surroundings)
+    assert made["notes"] == ["Measured with one processor, 1 neighbour."]
+    guests = {row["kind"]: row for row in made["rows"] if row["who"] == "guest"}
+    assert set(guests) == set(CARDS["virtio-net"].kinds)
+    assert guests["wait-60-1"]["request_microseconds"]["p99"]["median"] > 0
+
+
+@pytest.mark.kvm
+@pytest.mark.tap
+@pytest.mark.qemu
+@pytest.mark.parametrize("nic", CARDS)
+def test_a_second_qemu_is_measured_beside_the_first(nic, tmp_path, monkeypatch):
+    other = tmp_path / "qemu-system-x86_64"
+    warning = "qemu-system-x86_64: -device x: warning: this is old"
+    other.write_text(f'#!/bin/sh\necho "{warning}" >&2\nexec qemu-system-x86_64 "$@"\n')
+    other.chmod(0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = bench("rx", "--nic", nic, "--frames", "640", "--qemu", str(other))
+    whose = {row["who"] for row in made["rows"]}
+    version = made["qemu"].split(", ")[0]
+    assert whose == {"ceiling", "guest", "qemu", f"qemu-{version}"}

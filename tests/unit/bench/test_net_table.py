@@ -7,7 +7,7 @@ import pytest
 
 from pykvm.bench import net_table, network, qemu
 from pykvm.bench.figures import Figure
-from pykvm.bench.net import DEFAULT, Results, chosen
+from pykvm.bench.net import DEFAULT, OURS, Results, chosen, theirs
 from pykvm.bench.net_run import Stream
 from pykvm.cli.parser import parser
 from pykvm.errors import UsageError
@@ -183,3 +183,32 @@ def test_several_pairs_are_a_virtio_net_s_on_a_tap_of_several_queues():
 
 def test_nothing_measured_is_told_without_a_table():
     assert net_table.text(Results(notes=["left out: no time"])) == "left out: no time\n"
+
+
+def test_each_qemu_has_columns_and_ratios_of_its_own():
+    peers = [qemu.Peer("qemu", "7.2"), qemu.Peer("/opt/qemu", "11.1", "qemu-11.1")]
+    made = results(virtio=[a_run()], qemu_virtio=[a_run()])
+    made.runs[STREAM]["qemu-11.1-virtio"] = [a_run()]
+    made.contestants = [*OURS, *theirs(peers)]
+    assert {who.name: who.program for who in made.contestants if who.device} == {
+        "qemu-e1000": "qemu", "qemu-virtio": "qemu",
+        "qemu-11.1-e1000": "/opt/qemu", "qemu-11.1-virtio": "/opt/qemu",
+    }  # fmt: skip
+    header, _ = net_table.grid(made, STREAM)
+    assert header[1:6] == [
+        "virtio-net", "QEMU virtio-net", "QEMU 11.1 virtio-net",
+        "virtio/QEMU's", "virtio/QEMU 11.1's",
+    ]  # fmt: skip
+    assert set(net_table.as_dict(made)["streams"][0]["ratios"]) == {
+        "virtio/QEMU's", "virtio/QEMU 11.1's",
+    }  # fmt: skip
+
+
+def test_tables_of_all_contestants_fit_a_terminal():
+    peers = [qemu.Peer("qemu", "7.2.22"), qemu.Peer("/opt/qemu", "11.1.3", "qemu-11.1.3")]
+    made = results()
+    made.contestants = [*OURS, *theirs(peers)]
+    runs = [a_run(unit="big", seconds=s) for s in (2, 3, 5)]
+    made.runs[STREAM].update({who.name: runs for who in made.contestants})
+    tables = net_table.text(made).split("\n\n")[:-1]
+    assert max(len(line) for part in tables for line in part.splitlines()) <= 100
