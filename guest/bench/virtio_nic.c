@@ -13,6 +13,8 @@
 //   passes=3
 //   mode=rx      rx: print READY, wait for a byte on the serial port, take `frames` frames, again;
 //                kind=rx-merge with mergeable buffers, and tso=1 with large segments in them
+//   rows=KIND:N,...  instead: each in turn when a byte has come, those whose name begins with rx take
+//                frames, in mergeable buffers
 //   irq=0        1: wait for interrupts where there is nothing to do, not looking all the time
 //   packed=0, event_idx=1, indirect=1, entries=N   how the rings are
 #include "clock.h"
@@ -22,6 +24,7 @@
 #include "inet.h"
 #include "printf.h"
 #include "ring3.h"
+#include "rows.h"
 #include "string.h"
 #include "times.h"
 #include "uart.h"
@@ -207,6 +210,16 @@ static void receive(u64 frames, u64 passes, const char *kind)
     }
 }
 
+static void row(const char *name, u64 count)
+{
+    if (memcmp(name, "rx", 2)) {
+        transmit(count, 1, name);
+        return;
+    }
+    printf("BENCH %s %lu %lu\n", name, count, ring3_call(take, count));
+    packets += count;
+}
+
 static u64 fill(u64 unused)
 {
     for (u16 i = 0; i < card.tx[0].queue.size; i++) {
@@ -241,7 +254,8 @@ int main(void)
     cmdline_get("mode", mode, sizeof mode);
     cmdline_get("kind", only, sizeof only);
     struct net_options options = net_options();
-    if (strcmp(only, "rx-merge") == 0)
+    char rows[2];
+    if (strcmp(only, "rx-merge") == 0 || cmdline_get("rows", rows, sizeof rows))
         options.wanted |= NET_F_MRG_RXBUF;
     clock_init();
     if (!net_open(&card, 0, &options)) {
@@ -254,6 +268,8 @@ int main(void)
     fill_request();
     cut_request();
     bool rx = strcmp(mode, "rx") == 0;
+    if (rows_each(row))
+        return EXIT_PASS;
     if (rx)
         receive(frames, passes, only);
     else

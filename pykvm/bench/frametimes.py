@@ -63,9 +63,15 @@ class FrameTimes:
             others = self.microseconds.get((key, kind), [])
             if len(others) == len(values):
                 row[name] = ratios(others, values).as_dict()
-        if requests := self.requests.get((who, kind)):
-            row["request_microseconds"] = {
-                name: Figure.of(part).as_dict()
-                for name, part in zip(Request._fields, zip(*requests, strict=True), strict=True)
-            }
+        if requests := self.request_figures(who, kind):
+            row["request_microseconds"] = requests
         return row
+
+    def request_figures(self, who: str, kind: str) -> dict[str, Any]:
+        """Those of ``Request``, over the rounds; empty where nobody waits."""
+        requests = self.requests.get((who, kind), [])
+        parts = zip(*requests, strict=True)
+        return {
+            name: Figure.of(part).as_dict()
+            for name, part in zip(Request._fields, parts, strict=bool(requests))
+        }

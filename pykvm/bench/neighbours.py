@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from pykvm.errors import UsageError
+from pykvm.errors import HostError, UsageError
 
 # Ends by itself when whoever has started it is gone, however that happened.
 _BUSY = """
@@ -22,6 +23,9 @@ while os.getppid() == parent:
     for _ in range(100_000):
         pass
 """
+
+
+_STARTED, _PATIENCE = 0.1, 60.0  # seconds of a processor's time, and of everybody's
 
 
 @contextmanager
@@ -50,7 +54,7 @@ def _move(chosen: set[int]) -> None:
 @contextmanager
 def neighbours(count: int) -> Iterator[list[int]]:
     """So many processes that never wait, on the processors that the caller may use. Yields their
-    IDs; they have ended when this ends, whatever happened."""
+    IDs when all are busy; they have ended when this ends, whatever happened."""
     started: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(count):
@@ -61,12 +65,24 @@ def neighbours(count: int) -> Iterator[list[int]]:
                     process_group=0,  # Ctrl-C is ours to answer
                 )
             )  # fmt: skip
-        yield [process.pid for process in started]
+        pids = [process.pid for process in started]
+        deadline = time.monotonic() + _PATIENCE
+        while not all(map(_is_busy, pids)):
+            if time.monotonic() > deadline:
+                raise HostError("the neighbours get no processor")
+            time.sleep(0.01)
+        yield pids
     finally:
         for process in started:
             process.kill()
         for process in started:
             process.wait()
+
+
+def _is_busy(pid: int) -> bool:
+    """Whether its interpreter must have started by now."""
+    # Another process's clock is named by its ID (Linux: posix-timers_types.h, CPUCLOCK_SCHED).
+    return time.clock_gettime(~pid << 3 | 2) > _STARTED
 
 
 def describe(count: int | None, busy: int) -> str:

@@ -68,10 +68,12 @@ def add(commands: Any) -> None:
     )
     rx.set_defaults(command=run_rx)
     net, scale = _add_net(benches), _add_scale(benches)
+    contend = _add_contend(benches)
     for bench in (tx, rx, net):
-        _add_peers(bench)
         _add_surroundings(bench)
-    for bench in (exits, start, boot, trace, tx, rx, net, scale):
+    for bench in (tx, rx, net, contend):
+        _add_peers(bench)
+    for bench in (exits, start, boot, trace, tx, rx, net, scale, contend):
         bench.add_argument("--json", action="store_true", help="JSON instead of a table")
 
 
@@ -131,6 +133,23 @@ def _add_scale(benches: Any) -> argparse.ArgumentParser:
     )
     scale.set_defaults(command=run_scale)
     return scale
+
+
+def _add_contend(benches: Any) -> argparse.ArgumentParser:
+    contend: argparse.ArgumentParser = benches.add_parser(
+        "contend", help="both cards against every QEMU, with all processors and with a busy one"
+    )
+    contend.add_argument("--rounds", type=values.count, default=5, metavar="N", help="default 5")
+    contend.add_argument(
+        "--frames", type=values.count, metavar="N",
+        help="of each row (default: as many as take a tenth of a second or more)",
+    )  # fmt: skip
+    contend.add_argument(
+        "--only", metavar="PATTERN",
+        help="rows like 'wait-*', or with the card: 'e1000 tx-60-*'",
+    )  # fmt: skip
+    contend.set_defaults(command=run_contend)
+    return contend
 
 
 def run_exits(args: argparse.Namespace) -> int:
@@ -221,6 +240,16 @@ def run_net(args: argparse.Namespace) -> int:
     if args.html:
         net_html.write(results, args.html)
     return _show(args, results, net_table.as_dict, net_table.text)
+
+
+def run_contend(args: argparse.Namespace) -> int:
+    from pykvm.bench import contend, contend_table
+
+    results = contend.measure(
+        args.rounds, _peers(args), only=args.only, frames=args.frames, say=_progress
+    )
+    _show(args, results, contend_table.as_dict, contend_table.text)
+    return 130 if results.stopped else 0
 
 
 def run_scale(args: argparse.Namespace) -> int:

@@ -6,8 +6,12 @@ import subprocess
 
 import pytest
 
+from pykvm.bench import contend, network, qemu
 from pykvm.bench.cards import CARDS
+from pykvm.bench.frametimes import FrameTimes
 from pykvm.bench.guest import find
+from pykvm.bench.rowrun import Row
+from tests.support import netns
 from tests.support.tap import PYKVM
 
 FRAMES = 70  # not a multiple of 64
@@ -71,3 +75,33 @@ def test_a_second_qemu_is_measured_beside_the_first(nic, tmp_path, monkeypatch):
     whose = {row["who"] for row in made["rows"]}
     version = made["qemu"].split(", ")[0]
     assert whose == {"ceiling", "guest", "qemu", f"qemu-{version}"}
+
+
+@pytest.mark.kvm
+@pytest.mark.tap
+@pytest.mark.parametrize("only", ["wait-60-1", "rx-60"])
+def test_both_cards_contend_in_every_place(only):
+    made = bench("contend", "--frames", "64", "--only", only, "--no-qemu")
+    assert made["notes"] == []
+    assert [(row["cpus"], row["neighbours"], row["nic"]) for row in made["rows"]] == [
+        (place.cpus, place.busy, nic) for place in contend.PLACES for nic in CARDS
+    ]
+    assert all(("request_microseconds" in row) == (only != "rx-60") for row in made["rows"])
+
+
+@pytest.mark.kvm
+@pytest.mark.tap
+@pytest.mark.qemu
+def test_qemu_contends_by_the_same_rows():
+    def work():
+        network.enter()
+        times = FrameTimes(CARDS["e1000"], khz=1_000_000)
+        peer = qemu.Peer(qemu.PROGRAM, "some")
+        rows = [contend.WARM, *(Row(kind, 64) for kind in ("wait-60-64", "rx-60", "rx-1514"))]
+        life = contend.Life(tuple(rows), "entries=256")
+        died = contend._live(times, contend.Place(1, 1), CARDS["e1000"], life, peer)
+        return died, dict(times.microseconds)
+
+    died, found = netns.inside(None, work)
+    assert died == []
+    assert set(found) == {("qemu", kind) for kind in ("wait-60-64", "rx-60", "rx-1514")}
