@@ -29,10 +29,9 @@ _STEPS = (1, 3, 11, 15)  # of the device status
 
 
 class _Nobody:
-    """Interrupts and messages that nobody takes, and kicks whose eventfd is kept."""
+    """Interrupts and messages that nobody takes."""
 
     native = ffi.new("struct pk_line *")
-    kick = -1
 
     def set(self, level: bool) -> None:
         """The interrupt line."""
@@ -46,11 +45,20 @@ class _Nobody:
     def disconnect(self, fd: int) -> None:
         """No more."""
 
+
+class _Kept:
+    """Kicks whose eventfd is kept: it is ours to signal."""
+
+    fd = -1
+
     def listen(self, fd: int, address: int, *, io: bool, value: int | None = None) -> None:
-        self.kick = fd
+        self.fd = fd
 
     def ignore(self, fd: int) -> None:
         """No more."""
+
+    def native(self, fd: int) -> None:
+        """There is no guest whose kicks could exit."""
 
 
 class VirtioHarness:
@@ -58,12 +66,13 @@ class VirtioHarness:
 
     def __init__(self) -> None:
         self._memory = GuestMemory(8 << 20)
-        self._nobody = _Nobody()
+        self._kicks = _Kept()
+        nobody = _Nobody()
         loop = NoLoop()
         self._tap = TapNet(network.NAME, loop, lambda line: None)
         card = Net(SOURCE, self._tap, NativeEngine)
         around = Surroundings(
-            self._nobody, loop, self._memory, self._nobody, kicks=self._nobody
+            nobody, loop, self._memory, nobody, kicks=self._kicks
         )  # fmt: skip
         self._function = VirtioPci("virtio-net-0", card, around, transport="modern")
         self._function.config.on_change = lambda offset, size: self._function.config_changed()
@@ -153,6 +162,6 @@ class VirtioHarness:
             old, idx = idx, idx + batch & 0xFFFF
             view[avail] = idx
             if (idx - view[event] - 1) & 0xFFFF < (idx - old) & 0xFFFF:
-                os.eventfd_write(self._nobody.kick, 1)
+                os.eventfd_write(self._kicks.fd, 1)
         while view[used] != idx:
             time.sleep(_PAUSE / 10)
