@@ -52,12 +52,13 @@ def bench(*options):
 
 @pytest.mark.kvm
 @pytest.mark.tap
-def test_everything_is_measured_on_one_processor_beside_a_neighbour():
+@pytest.mark.parametrize("nic", CARDS)
+def test_everything_is_measured_on_one_processor_beside_a_neighbour(nic):
     surroundings = ("--cpus-for-all", "1", "--neighbours", "1", "--no-qemu")
-    made = bench("tx", "--nic", "virtio-net", "--frames", "64", *surroundings)
+    made = bench("tx", "--nic", nic, "--frames", "64", *surroundings)
     assert made["notes"] == ["Measured with one processor, 1 neighbour."]
     guests = {row["kind"]: row for row in made["rows"] if row["who"] == "guest"}
-    assert set(guests) == set(CARDS["virtio-net"].kinds)
+    assert set(guests) == set(CARDS[nic].kinds)
     assert guests["wait-60-1"]["request_microseconds"]["p99"]["median"] > 0
 
 
