@@ -68,7 +68,7 @@ def measure(rounds: int, frames: int, *, card: Card, peers: Sequence[qemu.Peer] 
         for kind in KINDS:
             if kind == "rx-gso" and card.can_cut:
                 continue  # a card that cuts for itself takes no segments whole
-            count = frames // GSO_SHARE if kind == "rx-gso" else frames
+            count = max(frames // GSO_SHARE, 1) if kind == "rx-gso" else frames
             frame, header = frame_of(kind)
             fill = partial(network.fill, frame, count, header)
             results.microseconds["ceiling", kind].append(

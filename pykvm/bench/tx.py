@@ -115,8 +115,8 @@ def _ceiling(card: Card, kind: str, frames: int) -> float:
 def _harness(card: Card, kind: str, frames: int, *, offloads: bool = True) -> float:
     batch = 1 if "-1-" in f"{kind}-" else 64
     if kind == "tx-tso":
-        frames //= 8
         batch = 8
+        frames = max(frames // 8, batch)
     with apart() as part, card.harness(kind, offloads) as harness:
         part()
         started = time.perf_counter()
