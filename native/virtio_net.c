@@ -174,7 +174,7 @@ static void awake(void *opaque, uint64_t now, const struct pk_wait *wait)
     struct pk_vnet *net = opaque;
     uint64_t kicks;
     if (wait->kicked && pk_read(net->kick, &kicks, sizeof kicks) == sizeof kicks)
-        net->kicks += kicks;
+        __atomic_fetch_add(&net->kicks, kicks, __ATOMIC_RELAXED);
     if (by_thread(net, now))
         quiet(net);
 }

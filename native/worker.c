@@ -98,6 +98,8 @@ void pk_worker_ring(struct pk_worker *worker)
 
 /* -- the thread ------------------------------------------------------------------------------ */
 
+enum { TURNS = 64 }; /* after a nap, before it is judged: frames may come in for ever */
+
 static bool stopping(const struct pk_worker *worker)
 {
     return __atomic_load_n(&worker->stop, __ATOMIC_SEQ_CST);
@@ -108,8 +110,9 @@ static bool nap(struct pk_worker *worker, bool (*judge)(struct pk_duty *, uint64
 {
     const struct timespec pause = {0, PK_DUTY_NAP};
     nanosleep(&pause, NULL);
-    while (worker->work->turn(worker->card, pk_now()) && !stopping(worker))
-        ;
+    for (int turns = 0; turns < TURNS && !stopping(worker); turns++)
+        if (!worker->work->turn(worker->card, pk_now()))
+            break;
     pk_worker_acquire(worker);
     bool again = judge(&worker->duty, pk_now(), worker->requests);
     pk_worker_release(worker);
@@ -180,6 +183,7 @@ int pk_worker_start(struct pk_worker *worker)
     if (pk_worker_runs(worker))
         return 0;
     __atomic_store_n(&worker->stop, 0, __ATOMIC_SEQ_CST);
+    pk_duty_ends(&worker->duty);
     __atomic_store_n(&worker->running, 1, __ATOMIC_RELEASE);
     int error = pk_thread_start(&worker->thread, worker->work->name, work, worker);
     if (error)
