@@ -12,7 +12,7 @@ JOBS ?= 2
 BENCH_GUESTS := exits.elf nic.elf virtio_nic.elf netstream.elf
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build guest linux-guest linux-stock check fmt test-unit test-kvm bench \
+.PHONY: help run test test-one-cpu build guest linux-guest linux-stock check fmt test-unit test-kvm bench \
 	bench-boot newest-qemu readme dsdt sanitize clean
 
 help: ## list these targets
@@ -52,6 +52,11 @@ test-unit: $(VENV)/.built $(DSDT) ## the tests that need no KVM, in seconds
 
 test-kvm: build ## the tests that run guests
 	$(PYTEST) -n $(JOBS) -m kvm tests
+
+# What moves frames does it another way where no processor is free for a card's thread.
+test-one-cpu: build ## the tests that move frames, with one processor for everything
+	@one=$$($(BIN)/python -c 'import os; print(min(os.sched_getaffinity(0)))'); \
+	taskset -c $$one $(PYTEST) -m 'tap and not linux' tests
 
 bench: build ## measure exits, start-up and tracing
 	@$(BIN)/python -m compileall -q pykvm

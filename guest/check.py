@@ -35,6 +35,7 @@ QEMU = [
     "isa-debug-exit,iobase=0xf4,iosize=4",
 ]
 DISK = 16 << 20
+PATIENCE = 300  # seconds; where ring 0 is emulated on a busy processor, some cases take minutes
 TO_QEMU = {
     "--append": "-append",
     "--initrd": "-initrd",
@@ -125,11 +126,11 @@ def run_with(case: dict[str, Any], vmm: str, pykvm: str) -> str | None:
             cwd=GUEST,
             input=case.get("stdin", "").encode(),
             capture_output=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        return f"no end after 60 s\n{(error.stdout or b'').decode(errors='replace')}"
+        return f"no end after {PATIENCE} s\n{(error.stdout or b'').decode(errors='replace')}"
     text = done.stdout.decode(errors="replace")
     everything = text + done.stderr.decode(errors="replace")
     if done.returncode != case["status"]:
