@@ -78,7 +78,8 @@ def test_what_the_function_raises_is_the_asker_s(questions, vcpu):
 
     with pytest.raises(KeyError, match="no such register"):
         questions.ask(fail, PATIENCE)
-    assert thread.is_alive()
+    assert questions.ask(who, PATIENCE) == (vcpu, thread.ident)
+    thread.join(PATIENCE)
 
 
 def test_a_question_that_found_its_thread_busy_is_not_answered_later(questions):
