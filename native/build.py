@@ -16,16 +16,17 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 SOURCES = [
-    "guestmem.c", "bus.c", "doorbell.c", "kicks.c", "vcpu.c", "inet.c", "irqline.c", "host.c",
-    "processors.c", "duty.c", "worker.c", "coalesce.c", "virtq.c", "virtq_split.c",
-    "virtq_packed.c", "isr.c", "virtio_net.c", "virtio_net_rx.c", "virtio_window.c", "e1000.c",
-    "e1000_worker.c", "e1000_doorbells.c", "e1000_tx.c", "e1000_segment.c", "e1000_send.c",
-    "e1000_wire.c", "e1000_rx.c", "e1000_causes.c", "e1000_card.c", "atomic.c", "floor.c",
+    "guestmem.c", "bus.c", "doorbell.c", "kicks.c", "accesscount.c", "vcpu.c", "inet.c",
+    "irqline.c", "host.c", "processors.c", "duty.c", "worker.c", "coalesce.c", "virtq.c",
+    "virtq_split.c", "virtq_packed.c", "isr.c", "virtio_net.c", "virtio_net_rx.c",
+    "virtio_window.c", "e1000.c", "e1000_worker.c", "e1000_doorbells.c", "e1000_tx.c",
+    "e1000_segment.c", "e1000_send.c", "e1000_wire.c", "e1000_rx.c", "e1000_causes.c",
+    "e1000_card.c", "atomic.c", "floor.c",
 ]  # fmt: skip
 HEADERS = [
-    "guestmem.h", "bus.h", "doorbell.h", "kicks.h", "vcpu.h", "irqline.h", "processors.h",
-    "duty.h", "virtq.h", "isr.h", "virtio_net.h", "virtio_window.h", "e1000.h", "atomic.h",
-    "floor.h",
+    "guestmem.h", "bus.h", "doorbell.h", "kicks.h", "accesscount.h", "vcpu.h", "irqline.h",
+    "processors.h", "duty.h", "virtq.h", "isr.h", "virtio_net.h", "virtio_window.h", "e1000.h",
+    "atomic.h", "floor.h",
 ]  # fmt: skip
 PRIVATE = [
     "inet.h", "pieces.h", "coalesce.h", "virtq_ring.h", "host.h", "worker.h", "e1000_card.h",

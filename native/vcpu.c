@@ -129,10 +129,21 @@ static bool whole(uint32_t size)
     return size == 1 || size == 2 || size == 4 || size == 8;
 }
 
+/* The exit before is answered, by C: now it is known how long that took. */
+static void count_answered(struct pk_vcpu *vcpu, uint64_t inside_ns)
+{
+    vcpu->counts->inside_ns += inside_ns;
+    pk_access_count(vcpu->counted, vcpu->entered_ns - vcpu->exited_ns);
+    vcpu->counted = NULL;
+}
+
 static int enter(struct pk_vcpu *vcpu)
 {
     if (vcpu->timed) {
+        uint64_t inside_ns = vcpu->exited_ns - vcpu->entered_ns;
         vcpu->entered_ns = now_ns();
+        if (vcpu->counted)
+            count_answered(vcpu, inside_ns);
         if (vcpu->exited_ns)
             vcpu->outside_ns += vcpu->entered_ns - vcpu->exited_ns;
     }
@@ -184,6 +195,8 @@ int pk_vcpu_run(struct pk_vcpu *vcpu, uint64_t reply)
                 recent->value = value;
             }
             vcpu->native++;
+            if (vcpu->counts)
+                vcpu->counted = pk_access_row(vcpu->counts, range.id, vcpu->run->exit_reason, offset, touch.write);
             continue;
         }
         vcpu->access = (struct pk_access){

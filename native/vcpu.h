@@ -8,6 +8,7 @@
 #ifndef PYKVM_VCPU_H
 #define PYKVM_VCPU_H
 
+#include "accesscount.h"
 #include "bus.h"
 #include "doorbell.h"
 
@@ -50,6 +51,8 @@ struct pk_vcpu {
     struct kvm_run *run;
     struct pk_bus *bus;
     struct pk_doorbells *doorbells; /* handed over before every exit is answered; or NULL */
+    struct pk_access_counts *counts; /* of what C answers, when timed; or NULL */
+    struct pk_counted *counted;      /* the row of the last exit, until the guest runs again; or NULL */
     struct pk_access access;
     void *reply_at;      /* where the answer to a pending read goes, or NULL */
     uint32_t reply_size;

@@ -85,7 +85,7 @@ def _run(image: str, variant: str, directory: str, results: Results) -> float:
     from pykvm.trace.stats import Statistics
 
     trace_file = os.path.join(directory, "trace.txt")
-    tracer = Tracer(warn=print)
+    tracer = Tracer(warn=print, inside=variant != "stats")
     if variant == "stats":
         tracer.add(Statistics())
     elif variant == "file":

@@ -174,7 +174,9 @@ def _run(args: argparse.Namespace) -> int:
             outcome = machine.run()
         if statistics is not None:
             from pykvm.kvm.stats import of_vcpus
+            from pykvm.machine.counts import collect
 
+            collect(machine, statistics)
             statistics.kernel = of_vcpus(thread.vcpu.fd for thread in machine.threads)
         stack.close()  # the trace is whole, the terminal is itself again: now talk
         _report(args, machine, outcome, statistics)
@@ -212,12 +214,21 @@ def _observers(args: argparse.Namespace) -> tuple[Tracer | None, Statistics | No
     from pykvm.trace.recorder import Tracer
     from pykvm.trace.stats import Statistics
 
-    return Tracer(warn=say), Statistics() if args.stats or args.stats_json else None
+    traced = _traced(args)
+    if traced and args.nic:
+        say("traced cards move frames in Python, and every exit passes through it")
+    tracer = Tracer(warn=say, inside=traced)
+    return tracer, Statistics() if args.stats or args.stats_json else None
+
+
+def _traced(args: argparse.Namespace) -> bool:
+    """Whether any option asks for more than counts."""
+    return args.trace is not None or args.debug
 
 
 def _watched(args: argparse.Namespace) -> bool:
     """Whether any option asks for events. Raises UsageError for a trace file of nothing."""
-    traced = args.trace is not None or args.debug
+    traced = _traced(args)
     if args.trace_file is not None and not traced:
         from pykvm.errors import UsageError
 

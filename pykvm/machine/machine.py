@@ -315,11 +315,16 @@ class Machine:
 
     # -- what devices ask for (board.Wiring) ---------------------------------------------------
 
+    @property
+    def traced(self) -> bool:
+        """Whether somebody may want to see what happens inside devices."""
+        return self.tracer is not None and self.tracer.inside
+
     def irq(self, device: str, gsi: int) -> IrqLine:
         """A line to ``gsi``, traced if anybody listens. Raises PlugError when there is none."""
         check_line(device, gsi, GSI_COUNT)
         line = GsiLine(self._gsis.setdefault(gsi, Gsi(self.vm, gsi)))
-        if self.tracer is not None:
+        if self.tracer is not None and self.tracer.inside:
             from pykvm.machine.observe import traced_line
 
             traced_line(self, self.tracer, device, line)
@@ -327,7 +332,7 @@ class Machine:
 
     def teller(self, device: str) -> Callable[[str, dict[str, Any]], None] | None:
         """Where ``device`` tells what happens inside it; None when nobody listens."""
-        if self.tracer is None:
+        if self.tracer is None or not self.tracer.inside:
             return None
         from pykvm.machine.observe import teller
 

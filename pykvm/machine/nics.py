@@ -75,7 +75,7 @@ def _plug_virtio(
     from pykvm.devices.virtio.net.vhost import WITHHELD as VHOST_WITHHELD
     from pykvm.machine.virtio import plug
 
-    traced = machine.tracer is not None
+    traced = machine.traced
     if traced and nic.engine in ("native", "vcpu"):
         raise UsageError(f"--nic: a traced card is worked in Python: drop engine={nic.engine}")
     by_kernel = _vhost(nic, backend, traced)
@@ -132,7 +132,7 @@ def _e1000_engine(machine: Machine, nic: NicConfig) -> Callable[[Surroundings], 
     merges none."""
     from pykvm.devices.e1000.engines import named
 
-    if nic.coalesce and machine.tracer is None:
+    if nic.coalesce and not machine.traced:
         return named(nic.engine or "native", coalesce=True)
     return named(nic.engine) if nic.engine else None
 

@@ -1,7 +1,8 @@
 """From an exit to an event: what a vCPU just did, in the terms that traces and statistics use.
 
-Only a machine that somebody watches has an Observer. While it does, the native side answers nothing
-by itself, so that every exit passes here.
+Only a machine that somebody watches has an Observer. Where it is traced the native side answers
+nothing by itself, so that every exit passes here; where exits are only counted it does what it
+always does, and counts that.
 """
 
 from __future__ import annotations
@@ -37,11 +38,21 @@ class Observer:
     def __init__(self, machine: Machine, tracer: Tracer) -> None:
         self.machine = machine
         self.tracer = tracer
+        self.answered: dict[int, Any] = {}
+        """What C has answered by itself, and counted: vCPU number -> struct pk_access_counts."""
         self._out_is_past: bool | None = None  # how this KVM reports RIP at an OUT
 
     def attach(self, thread: VcpuThread) -> None:
         """Start to observe a vCPU; by its own thread, before it first runs."""
-        thread.vcpu.native.observe = thread.vcpu.native.timed = 1
+        native = thread.vcpu.native
+        native.timed = 1
+        if self.tracer.inside:
+            native.observe = 1
+        else:
+            counts = ffi.gc(lib.pk_access_counts_new(), lib.pk_access_counts_free)
+            if counts == ffi.NULL:
+                raise MemoryError("no memory to count exits in")
+            native.counts = self.answered[thread.vcpu.number] = counts
         thread.vcpu.sync_regs(self.tracer.wants_code)
 
     def begin(self, thread: VcpuThread) -> None:

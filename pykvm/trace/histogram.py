@@ -2,10 +2,12 @@
 
 Each power of two is cut into 32 equal parts, so a value that comes back out is at most 1/32 (about
 3 %) larger than the one that went in. 64-bit values need at most 1,920 counters; most use a dozen.
+``native/accesscount.c`` counts by the same parts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil
 
 _PARTS_BITS = 5
@@ -32,6 +34,18 @@ class Histogram:
         bucket = _bucket(value)
         self._counts[bucket] = self._counts.get(bucket, 0) + 1
 
+    def include(self, counts: Iterable[int], *, total: int, low: int, high: int) -> None:
+        """Take over what was counted elsewhere, by the same parts: ``counts`` has them in order."""
+        new = {part: count for part, count in enumerate(counts) if count}
+        if not new:
+            return
+        self.low = low if not self.count else min(self.low, low)
+        self.high = max(self.high, high)
+        self.count += sum(new.values())
+        self.total += total
+        for part, count in new.items():
+            self._counts[part] = self._counts.get(part, 0) + count
+
     def quantile(self, share: float) -> int:
         """The smallest value that ``share`` of all do not exceed; 0 when there are none."""
         wanted = max(1, ceil(share * self.count))
@@ -45,10 +59,10 @@ class Histogram:
 
 def _bucket(value: int) -> int:
     shift = max(value.bit_length() - _PARTS_BITS - 1, 0)
-    return (shift << _PARTS_BITS + 1) | (value >> shift)
+    return (shift << _PARTS_BITS) + (value >> shift)
 
 
 def _upper(bucket: int) -> int:
-    shift = bucket >> _PARTS_BITS + 1
-    part = bucket & (_PARTS << 1) - 1
+    shift = max((bucket >> _PARTS_BITS) - 1, 0)
+    part = bucket - (shift << _PARTS_BITS)
     return ((part + 1) << shift) - 1

@@ -21,11 +21,17 @@ class Tracer:
     held, and each event's time is taken in the same holding of it.
 
     A sink that raises is detached, closed as far as it can be, and reported once through ``warn``.
+
+    With ``inside`` a sink may want each exit and what happens inside devices: C does nothing by
+    itself then, so that Python sees it all. Without, events are the exits that come to Python
+    anyhow, and the machine works as it does when nobody watches. It is said here and not by sinks,
+    as devices are built before they have the names that sinks select by.
     """
 
-    def __init__(self, *, warn: Callable[[str], None]) -> None:
+    def __init__(self, *, warn: Callable[[str], None], inside: bool = True) -> None:
         self.warn = warn
         """Also settable: a machine has a way that waits for nobody."""
+        self.inside = inside
         self._sinks: tuple[TraceSink, ...] = ()
         self._wants_code = False
         self._order = itertools.count()  # of what happens at the same time

@@ -15,6 +15,8 @@ Kernel = Mapping[int, Mapping[str, int]]
 """KVM's own counters: vCPU number -> name in ``KVM_GET_STATS_FD`` -> value."""
 
 UNCLAIMED = "unclaimed"
+OTHERS = "others"
+"""The device of accesses that C had no row for any more."""
 _HEADER = ("exit", "device", "register", "count", "share", "min us", "median us", "p99 us")
 _TEXT_COLUMNS = 3  # the first ones; the others are numbers
 _VERBS = {"IO": {"read": "in", "write": "out"}, "MMIO": {"read": "ld", "write": "st"}}
@@ -54,6 +56,11 @@ class Statistics:
         if row is None:
             row = self.rows[key] = Histogram()
         row.add(event.user_ns)
+
+    def include(self, key: Key) -> Histogram:
+        """The row of ``key``, to add exits to that no event told of; ``guest_ns`` and ``user_ns``
+        are the caller's to keep true."""
+        return self.rows.setdefault(key, Histogram())
 
     def close(self) -> None:
         """Nothing is held open."""

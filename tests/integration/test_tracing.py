@@ -1,5 +1,6 @@
 """Tracing real guests: nothing is lost, everything is named, the guest is not disturbed."""
 
+import gc
 import json
 import re
 import subprocess
@@ -183,3 +184,71 @@ def test_a_tracer_without_sinks_leaves_exits_to_the_native_side(image):
     with Machine(config, tracer=Tracer(warn=print)) as machine:
         assert machine.threads[0].observer is None
         assert machine.run().status == 1
+
+
+def test_a_tracer_that_only_counts_leaves_exits_to_the_native_side(image):
+    from pykvm.machine import Config, Machine
+    from pykvm.trace.recorder import Tracer
+    from pykvm.trace.stats import Statistics
+
+    tracer = Tracer(warn=print, inside=False)
+    tracer.add(Statistics())
+    config = Config(image=str(image("31c0 e6f4")), serial="null", timeout=20)
+    with Machine(config, tracer=tracer) as machine:
+        assert machine.teller("some-device") is None
+        assert machine.run().status == 1
+        assert machine.threads[0].observer is not None
+        assert not machine.threads[0].vcpu.native.observe
+
+
+def moved(tmp_path, nic, *args, frames=20_000):
+    """What ``--stats-json``, the guest and stderr tell of frames that it sends to nowhere."""
+    stream = Path(__file__).parents[2] / "guest" / "build" / "netstream.elf"
+    stats = tmp_path / "stats.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "pykvm", "run", str(stream), "--nic", f"{nic},backend=null",
+         "--append", f"count={frames}", "--stats-json", str(stats), *args],
+        capture_output=True, text=True, timeout=120, input="go", check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr[-2000:]
+    words = re.search(r"STREAM (.*)", done.stdout)[1].split()
+    return json.loads(stats.read_text()), dict(word.split("=") for word in words), done.stderr
+
+
+def rows_of(data, register):
+    return sum(row["count"] for row in data["rows"] if row["register"] == register)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("model", ["e1000", "virtio-net"])
+def test_only_a_trace_takes_cards_from_their_native_engines(image, model, inside):
+    from pykvm.machine import Config, Machine
+    from pykvm.machine.config import NicConfig
+    from pykvm.trace.recorder import Tracer
+
+    config = Config(
+        image=str(image("31c0 e6f4")), serial="null", timeout=20,
+        nics=(NicConfig.parse(f"{model},backend=null"),),
+    )  # fmt: skip
+    with Machine(config, tracer=Tracer(warn=print, inside=inside)) as machine:
+        (card,) = machine.cards
+        assert type(card.engine).__name__ == ("ReferenceEngine" if inside else "NativeEngine")
+    del card, machine
+    gc.collect()  # the card's descriptors go with it
+
+
+def test_counting_shows_the_exits_that_c_answers(tmp_path):
+    data, guest, _ = moved(tmp_path, "e1000,engine=vcpu")  # each TDT exits
+    rows = {row["register"]: row for row in data["rows"] if row["device"] == "e1000-0"}
+    assert rows["TDT"]["count"] >= int(guest["kicks"]) == 20_000
+    assert rows["ICR"]["reason"] == "MMIO ld"
+    for register in ("TDT", "ICR"):
+        ns = rows[register]["user_ns"]
+        assert 0 < ns["min"] <= ns["median"] <= ns["p99"] < ns["total"]
+
+
+@pytest.mark.parametrize("kind", ["e1000-0", "exits"])
+def test_what_a_trace_changes_about_network_cards_is_said_first(tmp_path, kind):
+    trace = tmp_path / "trace.txt"
+    _, _, said = moved(tmp_path, "e1000", "--trace", kind, "--trace-file", str(trace), frames=200)
+    assert said == ("pykvm: traced cards move frames in Python, and every exit passes through it\n")
