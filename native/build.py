@@ -18,7 +18,8 @@ HERE = Path(__file__).parent
 SOURCES = [
     "guestmem.c", "bus.c", "doorbell.c", "kicks.c", "accesscount.c", "vcpu.c", "inet.c",
     "irqline.c", "host.c", "processors.c", "duty.c", "worker.c", "coalesce.c", "virtq.c",
-    "virtq_split.c", "virtq_packed.c", "isr.c", "virtio_net.c", "virtio_net_rx.c",
+    "virtq_split.c", "virtq_packed.c", "isr.c", "vnet_header.c", "virtio_net.c",
+    "virtio_net_rx.c",
     "virtio_window.c", "e1000.c", "e1000_worker.c", "e1000_doorbells.c", "e1000_tx.c",
     "e1000_segment.c", "e1000_send.c", "e1000_wire.c", "e1000_rx.c", "e1000_causes.c",
     "e1000_card.c", "atomic.c", "floor.c",
@@ -30,7 +31,7 @@ HEADERS = [
 ]  # fmt: skip
 PRIVATE = [
     "inet.h", "pieces.h", "coalesce.h", "virtq_ring.h", "host.h", "worker.h", "e1000_card.h",
-    "e1000_frame.h", "virtio_net_work.h",
+    "e1000_frame.h", "vnet_header.h", "virtio_net_work.h",
 ]  # fmt: skip
 
 # The ioctls that pykvm issues; numbers come from the header.

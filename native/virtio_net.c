@@ -2,22 +2,51 @@
  * the rings. */
 #include "virtio_net_work.h"
 
+#include "vnet_header.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* -- transmitting ---------------------------------------------------------------------------- */
 
-/* The wire loses frames: what the kernel refuses (a header that makes no sense, a TAP that is down) is
- * gone. */
-static void send(struct pk_vnet *net, const struct pk_chain *chain, const struct pk_piece *pieces)
+/* A frame of more pieces than one call takes, in one piece. */
+static uint32_t join(struct pk_vnet_work *work, struct pk_piece *pieces, uint32_t count)
+{
+    uint64_t length = 0;
+    for (uint32_t n = 0; n < count; n++) {
+        memcpy(work->joined + length, pieces[n].data, pieces[n].length);
+        length += pieces[n].length;
+    }
+    pieces[0] = (struct pk_piece){work->joined, length};
+    return 1;
+}
+
+/* Write a frame behind its header, whose place in `out` is in front of what is left of the request. */
+static bool write_frame(struct pk_vnet *net, const struct pk_chain *chain)
+{
+    struct pk_vnet_work *work = net->work;
+    struct pk_vnet_header header;
+    uint32_t empty = pk_vnet_header_take(work->out + 1, net->header, &header);
+    struct pk_piece *pieces = work->out + empty;
+    uint32_t count = chain->out_count - empty;
+    if (!pk_vnet_header_admit(&header, (uint32_t)chain->out_bytes - net->header, net->requests))
+        return false;
+    if (net->fd < 0)
+        return true;
+    if (count >= PK_VQ_MAX_PIECES)
+        count = join(work, pieces + 1, count);
+    pieces[0] = (struct pk_piece){(uint8_t *)&header, net->header};
+    return pk_writev(net->fd, vnet_iovec(pieces), count + 1) >= 0;
+}
+
+/* The wire loses frames: one whose header makes no sense, or that the kernel refuses (a TAP that is
+ * down), is gone. */
+static void send(struct pk_vnet *net, const struct pk_chain *chain)
 {
     if (chain->out_bytes < net->header + (uint64_t)VNET_ETHERNET ||
-        chain->out_bytes > net->header + (uint64_t)PK_VNET_FRAME || !net->link) {
-        net->dropped++;
-        return;
-    }
-    if (net->fd >= 0 && pk_writev(net->fd, vnet_iovec(pieces), chain->out_count) < 0)
+        chain->out_bytes > net->header + (uint64_t)PK_VNET_FRAME || !net->link ||
+        !write_frame(net, chain))
         net->dropped++;
     else
         net->sent++;
@@ -29,8 +58,8 @@ static bool transmit(struct pk_vnet *net)
     struct pk_vnet_work *work = net->work;
     struct pk_chain chain;
     uint32_t done = 0;
-    while (done < VNET_TURN && pk_vq_pop(&net->tx, &chain, work->out) > 0) {
-        send(net, &chain, work->out);
+    while (done < VNET_TURN && pk_vq_pop(&net->tx, &chain, work->out + 1) > 0) {
+        send(net, &chain);
         pk_vq_push(&net->tx, &chain, 0);
         done++;
     }

@@ -5,8 +5,8 @@
  * starts the work, and touches nothing of it until it has been stopped. The reference is
  * pykvm/devices/virtio/net/reference.py.
  *
- * The TAP's header is as long as the driver's, so a frame and its header go from guest memory to the
- * kernel in one writev(), which checks what the header asks for, and come in one readv().
+ * The TAP's header is as long as the driver's, so a frame goes from guest memory to the kernel in one
+ * writev(), behind a copy of its header that was checked (vnet_header.h), and both come in one readv().
  */
 #ifndef PYKVM_VIRTIO_NET_H
 #define PYKVM_VIRTIO_NET_H
@@ -41,6 +41,7 @@ struct pk_vnet {
     struct pk_call rx_call, tx_call;
     uint32_t header;            /* bytes: 10 or 12 */
     uint32_t mergeable;
+    uint32_t requests;          /* what headers of the driver's may ask for: vnet_header.h */
     uint32_t plain;             /* the driver takes nothing unfinished: headers are all zeros */
     uint32_t standard, longest; /* bytes of a frame with its header: as it was on the wire, at most */
     uint32_t link;

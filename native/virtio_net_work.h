@@ -31,7 +31,8 @@ struct pk_vnet_work {
     uint64_t room;          /* bytes that they hold */
     struct pk_chain chains[PK_VNET_AHEAD];
     struct pk_piece pieces[2 * PK_VQ_MAX_PIECES];
-    struct pk_piece out[PK_VQ_MAX_PIECES];
+    struct pk_piece out[1 + PK_VQ_MAX_PIECES]; /* a header of ours, a request */
+    uint8_t joined[PK_VNET_FRAME];             /* a request in more pieces than one call takes */
     /* A frame that waits for more buffers, or the part of one that does not fit. */
     uint32_t header, held;
     uint8_t rest[VNET_HEADER + PK_VNET_FRAME + VNET_LOOKED_AT];

@@ -16,6 +16,7 @@ MERGEABLE_SIZE = SIZE + 2
 
 NEEDS_CSUM = 1
 GSO_NONE, GSO_TCPV4, GSO_UDP, GSO_TCPV6, GSO_UDP_L4, GSO_ECN = 0, 1, 3, 4, 5, 0x80
+ETHERNET = 14
 
 
 class Offload(IntFlag):
@@ -50,6 +51,31 @@ class VnetHeader(NamedTuple):
             GSO_UDP_L4: Offload.USO4 | Offload.USO6,
         }  # fmt: skip
         return kinds.get(self.gso_type & ~GSO_ECN, Offload.OTHER)
+
+    def admitted(self, size: int, requests: int) -> VnetHeader | None:
+        """The header with which a driver's frame of ``size`` bytes may leave; None for one that
+        makes no sense, or asks for more than was negotiated (VIRTIO 1.2, 5.1.6.2).
+
+        ``requests`` is what it may ask for: bit 0 a checksum, bit N a gso_type of N, bit 7 that ECN
+        is kept. Flags but NEEDS_CSUM are a device's to set, or of a later specification. A device
+        ignores them (5.1.6.2.2), as others do: such frames leave, with the flags cleared. What
+        asks for nothing may have anything in the fields that say how.
+        """
+        header = self._replace(flags=self.flags & NEEDS_CSUM)
+        if self.hdr_len > size:
+            return None
+        if header.flags:
+            end = self.csum_start + self.csum_offset + 2
+            if not requests & 1 or self.csum_start < ETHERNET or end > size:
+                return None
+        if self.gso_type != GSO_NONE:
+            kind = self.gso_type & ~GSO_ECN
+            ecn_kept = requests & GSO_ECN and kind in (GSO_TCPV4, GSO_TCPV6)
+            if self.gso_type & GSO_ECN and not ecn_kept:
+                return None
+            if not header.flags or not self.gso_size or not 1 << kind & requests & ~GSO_ECN:
+                return None
+        return header
 
     def pack(self) -> bytes:
         return _FORMAT.pack(*self)

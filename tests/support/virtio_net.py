@@ -89,16 +89,18 @@ class Cable:
 
 
 class Bench:
-    """A card, its driver and its cable. ``buffers`` are the chains of each queue by token."""
+    """A card, its driver and its cable. ``chains`` are each queue's by token; ``features`` are
+    offered on top."""
 
     def __init__(
         self, *, native, transport="modern", pairs=1, entries=1024, offloads=STANDARD, mtu=1500,
-        packed=True, memory=2 << 20, trace=False, **rig,
+        packed=True, memory=2 << 20, trace=False, features=0, **rig,
     ):  # fmt: skip
         self.native = native
         self.cable = Cable(native=native, pairs=pairs, offloads=offloads)
         engine = partial(NativeEngine, **rig.pop("engine", {})) if native else ReferenceEngine
         self.card = Net(MAC, self.cable, engine, pairs=pairs, entries=entries, mtu=mtu)
+        self.card.features |= features
         self.rig = Rig(
             self.card, transport=transport, packed=packed, trace=trace, memory=memory, **rig
         )

@@ -143,6 +143,7 @@ class Net:
                 mergeable=device.has(Feature.MRG_RXBUF),
                 longest=self.mtu + _ETHERNET,
                 receive=f.receive_offloads(features),
+                requests=f.requests(device.features),
                 pairs=[
                     (device.queues[2 * n], device.queues[2 * n + 1]) for n in range(self.active)
                 ],

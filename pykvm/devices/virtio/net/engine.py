@@ -31,6 +31,7 @@ class Session(Record):
     mergeable: bool
     longest: int  # bytes of a frame that comes in as it was on the wire
     receive: Offload  # what may come to the driver unfinished
+    requests: int  # what the driver may leave unfinished: see VnetHeader.admitted
     pairs: list[tuple[Queue, Queue]]  # receive and transmit queues in use; some may have no ring
     filters: Filters
     link: bool

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from enum import IntFlag
 
 from pykvm.devices.virtio.features import Ring
-from pykvm.net.vnet import MERGEABLE_SIZE, SIZE, Offload
+from pykvm.net.vnet import (
+    GSO_ECN,
+    GSO_NONE,
+    GSO_TCPV4,
+    GSO_TCPV6,
+    GSO_UDP,
+    GSO_UDP_L4,
+    MERGEABLE_SIZE,
+    SIZE,
+    Offload,
+)
 
 
 class Feature(IntFlag):
@@ -19,6 +29,8 @@ class Feature(IntFlag):
     GUEST_TSO6 = 1 << 8
     HOST_TSO4 = 1 << 11
     HOST_TSO6 = 1 << 12
+    HOST_ECN = 1 << 13
+    HOST_UFO = 1 << 14
     MRG_RXBUF = 1 << 15
     STATUS = 1 << 16
     CTRL_VQ = 1 << 17
@@ -41,6 +53,16 @@ RECEIVE = {
     Feature.GUEST_USO6: Offload.USO6,
 }
 """What the driver takes unfinished, and what the backend may leave so."""
+
+REQUESTS = {
+    Feature.CSUM: 1 << GSO_NONE,
+    Feature.HOST_TSO4: 1 << GSO_TCPV4,
+    Feature.HOST_TSO6: 1 << GSO_TCPV6,
+    Feature.HOST_ECN: GSO_ECN,
+    Feature.HOST_UFO: 1 << GSO_UDP,
+    Feature.HOST_USO: 1 << GSO_UDP_L4,
+}
+"""What the headers of a driver with these may ask for: see ``VnetHeader.admitted``."""
 
 ALWAYS = (
     Feature.CSUM | Feature.GUEST_CSUM | Feature.CTRL_GUEST_OFFLOADS | Feature.MTU | Feature.MAC
@@ -79,3 +101,8 @@ def receive_offloads(features: int) -> Offload:
         if features & feature and features & Feature.GUEST_CSUM:
             wanted |= offload
     return wanted
+
+
+def requests(features: int) -> int:
+    """What the driver may leave unfinished."""
+    return sum(bit for feature, bit in REQUESTS.items() if features & feature)

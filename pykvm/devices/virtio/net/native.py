@@ -61,6 +61,7 @@ class _Pair:
         net.notice = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._queues = queues
         net.header, net.mergeable, net.link = session.header, session.mergeable, session.link
+        net.requests = session.requests
         net.plain = session.receive == Offload.NONE
         net.standard = session.header + session.longest
         big = session.receive & ~Offload.CSUM

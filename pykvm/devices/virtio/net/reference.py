@@ -63,7 +63,11 @@ class ReferenceEngine:
             return 0
         turn.spend(chain.readable_size)
         data = chain.read()
-        header, frame = VnetHeader.unpack(data[:SIZE]), data[session.header :]
+        frame = data[session.header :]
+        header = VnetHeader.unpack(data[:SIZE]).admitted(len(frame), session.requests)
+        if header is None:
+            self._device.tell("refused", {"frame": frame})
+            return 0
         self._device.tell("sent", {"frame": frame})
         if header.needs in self._backend.offloads:
             self._backend.send([memoryview(frame)], header)
