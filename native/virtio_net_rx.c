@@ -151,7 +151,8 @@ static uint64_t read_frame(struct pk_vnet *net, uint64_t *placed)
     return 0;
 }
 
-/* What was read, from `offset` on. */
+/* What was read, from `offset` on. It may lie where the driver changes it: it is fetched once, and the copy
+ * is what is decided on. */
 static void peek(const struct pk_vnet_work *work, uint64_t placed, uint32_t offset, uint8_t *bytes,
                  uint32_t length)
 {
@@ -162,6 +163,7 @@ static void peek(const struct pk_vnet_work *work, uint64_t placed, uint32_t offs
         else
             bytes[n] = work->rest[at - placed];
     }
+    __asm__ volatile("" : : "r"(bytes) : "memory");
 }
 
 /* Whether the driver is to get this frame. Only what the kernel left to be cut may be longer than the
