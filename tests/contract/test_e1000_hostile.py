@@ -238,6 +238,33 @@ def test_cve_2019_5609_a_tso_header_longer_than_the_frame_is_refused(bench):
     assert bench.cable.sent == []
 
 
+@pytest.mark.parametrize(
+    ("second", "sizes"),
+    [
+        ({"hdrlen": 0, "mss": 0, "paylen": 0}, []),
+        ({"hdrlen": 240, "mss": 1, "paylen": 0xFFFFF}, [241] * 1814),
+        ({"hdrlen": 54, "mss": 100, "paylen": 10}, [154] * 20),
+        ({"hdrlen": 255, "mss": 0xFFFF, "paylen": 1}, [2054]),
+        ({"hdrlen": 54, "mss": 1000, "ipcss": 255, "tucss": 255}, []),
+        ({"hdrlen": 54, "mss": 600, "paylen": 2000}, [654, 654, 654, 254]),
+    ],
+)  # fmt: skip
+def test_virtualbox_2018_a_context_in_the_middle_of_a_tse_frame(bench, second, sizes):
+    """A header length and a payload that shrink when part of the frame is there already: the frame
+    is cut, whole, by the context that stands when it ends."""
+    bench.start()
+    whole = tcp_frame(bytes(n & 0xFF for n in range(2000)))
+    bench.context(paylen=2000, command=0x3 | TSE | RS, hdrlen=54, mss=1460)
+    bench.data(whole[:600], RS | TSE, popts=0x3)
+    bench.context(**{"command": 0x3 | TSE | RS, **second})
+    bench.data(whole[600:], EOP | RS | TSE, popts=0x3, address=TX_BUFFERS + 4096)
+    bench.kick()
+    assert bench.read("TDH") == bench.read("TDT")
+    assert [len(sent) for sent in bench.cable.sent] == sizes
+    cut = second["hdrlen"]
+    assert b"".join(sent[cut:] for sent in bench.cable.sent) == (whole[cut:] if sizes else b"")
+
+
 @pytest.mark.parametrize("cso", [60, 59, 255])
 def test_cve_2022_23087_a_checksum_offset_past_the_frame_writes_nothing(bench, cso):
     bench.start()

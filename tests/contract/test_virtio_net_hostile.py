@@ -251,6 +251,32 @@ def test_cve_2011_2512_a_kick_of_a_queue_that_is_not_there(bench, number):
         assert card.cable.sent == [frame()]
 
 
+@pytest.mark.parametrize("number", [3, 7, 0x100, 0x7FFF, 0x8000, 0xFFFF])
+def test_cloud_hypervisor_7605_and_7917_a_queue_selected_that_is_not_there(bench, number):
+    """All of its registers read as zeros and take no write, and no other queue's change."""
+    legacy, modern = bench(0, transport="legacy"), bench()
+    for card in (legacy, modern):
+        driver = card.driver
+        of_queue = {one.name for one in driver.registers if one.name.startswith("QUEUE_")}
+        names = (
+            of_queue
+            - {"QUEUE_SELECT", "QUEUE_NOTIFY"}
+            - (
+                {"QUEUE_VECTOR"} if card is legacy else set()  # the MAC is there without MSI-X
+            )
+        )
+        before = [queue.state() for queue in card.rig.device.queues]
+        driver.put("QUEUE_SELECT", number)
+        for value in (0, 1, 0xFFFF_FFFF):
+            for name in names:
+                driver.put(name, value & (1 << 8 * driver.registers[name].size) - 1)
+                assert driver.get(name) == (0xFFFF if name.endswith("VECTOR") else 0)
+        assert [queue.state() for queue in card.rig.device.queues] == before
+        assert not card.broken
+        card.send(frame())
+        assert card.cable.sent == [frame()]
+
+
 def test_cve_2017_17381_a_legacy_ring_at_no_address_and_past_the_end(bench):
     card = bench(0, transport="legacy")
     driver = card.driver

@@ -350,6 +350,37 @@ def test_a_split_head_or_index_past_the_ring_breaks_it(native, head, ahead):
 
 
 @pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("start", [0, 5, 65_530])
+@pytest.mark.parametrize("jump", [9, 0x7FFF, 0x8000, 0xFFFF])
+def test_vm_virtio_196_an_avail_index_that_jumps_breaks_the_ring(native, start, jump):
+    """By more than there are entries, or back, when chains have come and gone already."""
+    one = Side(native=native, packed=False)
+    start_at(one, start)
+    for n in range(3):
+        one.offer(into(BUFFERS, 4))
+        one.ring.push(one.pop(), n)
+        one.ring.flush()
+    before = one.memory.read(0, MEMORY)
+    one.memory.write_u16(one.driver.driver + 2, one.driver.idx + jump & 0xFFFF)
+    assert broken(one)
+    one.memory.write_u16(one.driver.driver + 2, one.driver.idx)
+    assert one.memory.read(0, MEMORY) == before, "nothing was used"
+    assert broken(one), "it stays so"
+    one.close()
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_vm_virtio_196_an_avail_index_that_jumps_by_the_ring_offers_each_entry_once(native):
+    one = Side(native=native, packed=False)
+    for _ in range(8):
+        one.offer(into(BUFFERS, 4))
+        one.ring.push(one.ring.pop(), 0)
+    one.memory.write_u16(one.driver.driver + 2, one.driver.idx + 8)
+    assert [one.pop() is not None for _ in range(9)] == [True] * 8 + [False]
+    one.close()
+
+
+@pytest.mark.parametrize("native", [False, True])
 def test_a_packed_chain_without_end_breaks_the_ring(native):
     one = Side(native=native, packed=True)
     for n in range(8):

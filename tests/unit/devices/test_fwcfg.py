@@ -108,6 +108,47 @@ def test_a_request_outside_memory_is_a_device_error(device):
         device.write(8, 4, 0xFFFF_FFFF)
 
 
+BAR = 0xFEB0_0000
+
+
+@pytest.mark.parametrize("control", [READ, f.FIRST_FILE << 16 | SELECT | READ])
+@pytest.mark.parametrize(
+    ("size", "address"),
+    [
+        (0xFFFF_FFFF, 0), (0xFFFF_FFFF, BUFFER), (0xFFFF_FFFF, 2**64 - 0x1000),  # 4 GiB
+        (16, 2**64 - 8), (SIZE, 2**64 - SIZE + 8), (9, SIZE - 8),  # round the end, and over it
+        (9, BAR), (0, BAR), (4, 1 << 40),
+    ],
+)  # fmt: skip
+def test_cve_2023_3494_dma_of_4_gib_around_the_end_or_into_a_bar(
+    device, memory, control, size, address
+):
+    """It is an error that the guest sees; no byte is written, no memory taken."""
+    dma(device, memory, f.FIRST_FILE << 16 | SELECT)
+    before = memory.read(BUFFER, SIZE - BUFFER)
+    tracemalloc.start()
+    assert dma(device, memory, control, size, address) == 1
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 20
+    assert memory.read(BUFFER, SIZE - BUFFER) == before
+    assert dma(device, memory, READ, 9) == 0
+    assert memory.read(BUFFER, 9) == b"first one"
+
+
+@pytest.mark.parametrize("at", [2**64 - 16, 2**64 - 8, SIZE - 8, SIZE, BAR])
+def test_cve_2023_3494_a_request_that_is_no_ram_is_refused(device, memory, at):
+    for offset, half in ((4, at >> 32), (8, at & 0xFFFF_FFFF)):
+        written = int.from_bytes(half.to_bytes(4, "big"), "little")
+        if offset == 4:
+            device.write(offset, 4, written)
+        else:
+            with pytest.raises(GuestMemoryError):
+                device.write(offset, 4, written)
+    assert dma(device, memory, f.FIRST_FILE << 16 | SELECT | READ, 9) == 0
+    assert memory.read(BUFFER, 9) == b"first one"
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(
     st.lists(

@@ -51,6 +51,40 @@ def test_an_unknown_request_is_not_supported(disk, kind):
     assert disk().ask(kind, 0, length=SECTOR)[0] == UNSUPP
 
 
+@pytest.mark.parametrize("kind", [2, 3, 1 << 31 | 2, 1 << 31 | 3])
+@pytest.mark.parametrize("sizes", [(), (1,), (6, 3), (16, 511, 96, 15), (16, 0, 95, 16)])
+def test_cve_2026_48914_scsi_commands_of_odd_sizes_are_not_supported(disk, path, kind, sizes):
+    """The old SCSI request: a command, data, sense bytes and a header for its answer."""
+    one = disk()
+    one.rig.memory.fill(DATA, 0x1000, 0xEE)
+    pieces = [(DATA + 0x200 * n, size, n > 0) for n, size in enumerate(sizes)]
+    assert one.ask(kind, 0, pieces=pieces)[0] == UNSUPP
+    assert one.rig.memory.read(DATA, 0x1000) == b"\xee" * 0x1000
+    assert path.read_bytes() == CONTENT
+    assert one.ask(IN, 0, length=SECTOR)[::2] == (OK, CONTENT[:SECTOR])
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        [(DATA, 512, True)], [(DATA, 512, False)], [(HEADER, 8, False), (STATUS, 1, True)],
+        [(HEADER, 16, False), (DATA, 512, False)], [(HEADER, 0, False), (STATUS, 0, True)],
+        [(HEADER, 16, True), (STATUS, 1, True)],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("table", [None, DATA + 0x8000])
+def test_cloud_hypervisor_8184_a_chain_without_header_or_status(disk, path, chain, table):
+    one = disk()
+    one.rig.memory.fill(DATA, 0x1000, 0xEE)
+    one.driver.offer(0, *chain, table=table)
+    assert one.driver.status & NEEDS_RESET
+    assert one.driver.used(0) == []
+    assert one.rig.memory.read(DATA, 0x1000) == b"\xee" * 0x1000
+    assert path.read_bytes() == CONTENT
+    one.driver.start()
+    assert one.ask(IN, 0, length=SECTOR)[0] == OK
+
+
 def test_a_read_only_disk_refuses_writes_and_stays_as_it_is(disk, path):
     one = disk(readonly=True)
     assert one.ask(OUT, 0, b"w" * SECTOR)[0] == IOERR
