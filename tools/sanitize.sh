@@ -13,7 +13,7 @@ tests="tests/unit/test_memory.py tests/unit/test_bus.py tests/unit/bench/test_fl
        tests/contract/test_e1000_thread.py tests/contract/test_e1000_hostile.py
        tests/contract/test_e1000_coalesce.py tests/contract/test_virtio_rings.py
        tests/contract/test_virtio_net_engines.py tests/contract/test_virtio_net_thread.py
-       tests/contract/test_virtio_net_hostile.py"
+       tests/contract/test_virtio_net_hostile.py tests/contract/test_virtio_net_headers.py"
 
 try() { # name, flags, runtime
     echo "== $1"
