@@ -26,8 +26,8 @@ SOURCES = [
 ]  # fmt: skip
 HEADERS = [
     "guestmem.h", "bus.h", "doorbell.h", "kicks.h", "accesscount.h", "vcpu.h", "irqline.h",
-    "processors.h", "duty.h", "virtq.h", "isr.h", "virtio_net.h", "virtio_window.h", "e1000.h",
-    "atomic.h", "floor.h",
+    "processors.h", "duty.h", "virtq.h", "isr.h", "netcounts.h", "virtio_net.h",
+    "virtio_window.h", "e1000.h", "atomic.h", "floor.h",
 ]  # fmt: skip
 PRIVATE = [
     "inet.h", "pieces.h", "coalesce.h", "virtq_ring.h", "host.h", "worker.h", "e1000_card.h",

@@ -54,6 +54,11 @@ void pk_e1000_free(struct pk_e1000 *card)
 uint32_t *pk_e1000_cells(struct pk_e1000 *card) { return card->cells; }
 struct pk_e1000_context *pk_e1000_context(struct pk_e1000 *card) { return &card->context; }
 struct pk_e1000_unfinished *pk_e1000_unfinished(struct pk_e1000 *card) { return &card->unfinished; }
+void pk_e1000_counts(const struct pk_e1000 *card, struct pk_net_counts *counts)
+{
+    pk_net_counts_read(&card->worker.counts, counts);
+}
+
 int pk_e1000_notice(struct pk_e1000 *card) { return card->notice; }
 
 void pk_e1000_acquire(struct pk_e1000 *card) { pk_worker_acquire(&card->worker); }
@@ -89,6 +94,7 @@ void pk_e1000_resume(struct pk_e1000 *card) { pk_worker_wake(&card->worker); }
 static void ring(struct pk_e1000 *card)
 {
     __atomic_fetch_add(&card->bells.burst, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&card->worker.counts.kicks, 1, __ATOMIC_RELAXED); /* by any vCPU */
     if (pk_worker_runs(&card->worker)) {
         pk_worker_ring(&card->worker);
     } else {

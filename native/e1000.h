@@ -13,6 +13,7 @@
 #include "doorbell.h"
 #include "guestmem.h"
 #include "irqline.h"
+#include "netcounts.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -82,6 +83,9 @@ void pk_e1000_place(struct pk_e1000 *card, struct pk_doorbells *doorbells, uint6
 void pk_e1000_receive(struct pk_e1000 *card, const uint8_t *frame, uint32_t length);
 /* PK_E1000_BAD_RING and so on since the last call. */
 uint32_t pk_e1000_errors(struct pk_e1000 *card);
+
+/* What it has done since it was made; from any thread. */
+void pk_e1000_counts(const struct pk_e1000 *card, struct pk_net_counts *counts);
 
 /* Causes; from any thread. */
 bool pk_e1000_pending(struct pk_e1000 *card); /* INTA# before INTX_DIS */

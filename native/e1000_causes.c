@@ -79,6 +79,7 @@ static void rise(struct pk_e1000 *card, uint64_t now)
     irq->next = interval ? now + (uint64_t)interval * ITR_UNIT : 0;
     irq->rose = irq->raised = now;
     irq->level = true;
+    pk_tally(&card->worker.counts.interrupts, 1);
     drive(card);
 }
 
@@ -98,11 +99,20 @@ static void follow(struct pk_e1000 *card, uint64_t now)
     }
 }
 
+/* Record causes, and let the line follow. */
+static void record(struct pk_e1000 *card, uint32_t set, uint32_t clear, uint64_t now)
+{
+    struct pk_net_counts *counts = &card->worker.counts;
+    uint64_t before = counts->interrupts;
+    set_cell(card, E_ICR, (cell(card, E_ICR) | set) & ~clear);
+    follow(card, now);
+    pk_tally(&counts->spared, set && counts->interrupts == before);
+}
+
 void pk_e1000_cause(struct pk_e1000 *card, uint32_t set, uint32_t clear)
 {
     lock(card);
-    set_cell(card, E_ICR, (cell(card, E_ICR) | set) & ~clear);
-    follow(card, 0);
+    record(card, set, clear, 0);
     unlock(card);
 }
 
@@ -198,8 +208,7 @@ static uint32_t expire(struct pk_e1000_timer *timer, uint64_t now)
 void pk_e1000_flush(struct pk_e1000 *card)
 {
     lock(card);
-    set_cell(card, E_ICR, cell(card, E_ICR) | expire(&card->irq.rx, UINT64_MAX));
-    follow(card, 0);
+    record(card, expire(&card->irq.rx, UINT64_MAX), 0, 0);
     unlock(card);
 }
 
@@ -208,9 +217,7 @@ uint64_t pk_e1000_run_timers(struct pk_e1000 *card, uint64_t now)
     struct pk_e1000_irq *irq = &card->irq;
     lock(card);
     uint32_t causes = expire(&irq->rx, now) | expire(&irq->tx, now);
-    if (causes)
-        set_cell(card, E_ICR, cell(card, E_ICR) | causes);
-    follow(card, now);
+    record(card, causes, 0, now);
     uint64_t next = sooner(irq->held, sooner(irq->rx.at, irq->tx.at));
     unlock(card);
     return next;

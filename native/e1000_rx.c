@@ -129,6 +129,7 @@ static bool fill(struct pk_e1000 *card, const uint8_t *frame, uint32_t length, i
 static void count_received(struct pk_e1000 *card, const uint8_t *address, uint32_t length)
 {
     count(card, pk_e1000_size_counter(E_PRC64, length), 1);
+    pk_tally(&card->worker.counts.received, 1);
     count(card, E_GPRC, 1);
     count_wide(card, E_GORCL, length + FCS);
     if (address[0] & 1)
@@ -218,6 +219,7 @@ uint32_t pk_e1000_take(struct pk_e1000 *card, uint32_t most)
         causes |= pk_e1000_store(card, (uint32_t)got - (uint32_t)sizeof(struct virtio_net_hdr));
         taken++;
     }
+    pk_tally(&card->worker.counts.batches, taken > 0);
     pk_e1000_announce(card, causes);
     return taken;
 }

@@ -252,6 +252,7 @@ bool pk_e1000_transmit(struct pk_e1000 *card, uint32_t most)
     if (!(cell(card, E_TCTL) & TCTL_EN))
         return false;
     bool more = walk(card, most, &report);
+    pk_tally(&card->worker.counts.batches, report.work > 0);
     uint32_t causes = 0;
     if (report.reported) {
         uint32_t delay = cell(card, E_TIDV);

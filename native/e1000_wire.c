@@ -7,6 +7,7 @@
 void pk_e1000_count_sent(struct pk_e1000 *card, const uint8_t *frame, uint32_t length, uint32_t number)
 {
     count(card, pk_e1000_size_counter(E_PTC64, length), number);
+    pk_tally(&card->worker.counts.sent, number);
     count(card, E_TPT, number);
     count(card, E_GPTC, number);
     count_wide(card, E_TOTL, (length + FCS) * number);

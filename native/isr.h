@@ -36,6 +36,7 @@ struct pk_call {
     int fd;
     uint32_t reserved;
     uint64_t count;
+    uint64_t spared; /* times that the driver wanted none */
 };
 void pk_call(struct pk_call *call);
 

@@ -63,8 +63,13 @@ static bool transmit(struct pk_vnet *net)
         pk_vq_push(&net->tx, &chain, 0);
         done++;
     }
-    if (done)
+    if (done) {
         vnet_publish(&net->tx, &net->tx_call);
+        uint64_t kicks = __atomic_load_n(&net->kicks, __ATOMIC_RELAXED);
+        pk_tally(&work->worker.counts.batches, 1);
+        pk_tally(&work->worker.counts.unrung, kicks == work->kicks);
+        work->kicks = kicks;
+    }
     work->worker.requests += done;
     return done;
 }
@@ -198,12 +203,19 @@ static void quiet(void *opaque)
     let_go(net);
 }
 
+/* Kicks that KVM turned into signals. */
+static void count_signals(struct pk_vnet *net)
+{
+    uint64_t kicks;
+    if (pk_read(net->kick, &kicks, sizeof kicks) == sizeof kicks)
+        __atomic_fetch_add(&net->kicks, kicks, __ATOMIC_RELAXED);
+}
+
 static void awake(void *opaque, uint64_t now, const struct pk_wait *wait)
 {
     struct pk_vnet *net = opaque;
-    uint64_t kicks;
-    if (wait->kicked && pk_read(net->kick, &kicks, sizeof kicks) == sizeof kicks)
-        __atomic_fetch_add(&net->kicks, kicks, __ATOMIC_RELAXED);
+    if (wait->kicked)
+        count_signals(net);
     if (by_thread(net, now))
         quiet(net);
 }
@@ -283,11 +295,29 @@ void pk_vnet_stop(struct pk_vnet *net)
 {
     if (!net->work)
         return;
-    pk_worker_stop(&net->work->worker);
+    if (pk_worker_runs(&net->work->worker)) {
+        pk_worker_stop(&net->work->worker);
+        count_signals(net);
+    }
     hold(net); /* until the last vCPU has done its work */
     net->work->started = false;
     let_go(net);
     leave(net);
+}
+
+void pk_vnet_counts(struct pk_vnet *net, struct pk_net_counts *counts)
+{
+    *counts = (struct pk_net_counts){0};
+    if (!net->work)
+        return;
+    pk_net_counts_read(&net->work->worker.counts, counts);
+    hold(net);
+    counts->kicks = __atomic_load_n(&net->kicks, __ATOMIC_RELAXED);
+    counts->interrupts = net->rx_call.count + net->tx_call.count;
+    counts->spared = net->rx_call.spared + net->tx_call.spared;
+    counts->sent = net->sent;
+    counts->received = net->received;
+    let_go(net);
 }
 
 void pk_vnet_free(struct pk_vnet *net)

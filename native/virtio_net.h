@@ -13,6 +13,7 @@
 
 #include "isr.h"
 #include "kicks.h"
+#include "netcounts.h"
 #include "virtq.h"
 
 #define PK_VNET_TABLE 64
@@ -65,6 +66,9 @@ void pk_vnet_free(struct pk_vnet *net);
 
 /* A kick that exited, in a vCPU: false when the queues are not C's now. */
 bool pk_vnet_kick(struct pk_vnet *net);
+
+/* What it has done since it was made; from any thread that may call pk_vnet_free(). */
+void pk_vnet_counts(struct pk_vnet *net, struct pk_net_counts *counts);
 
 /* The same work on the calling thread, for tests and benches: until there is nothing to do. */
 void pk_vnet_run(struct pk_vnet *net);

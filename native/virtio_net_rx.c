@@ -225,5 +225,6 @@ bool pk_vnet_receive(struct pk_vnet *net)
     while (done < VNET_TURN && prepare(net) && take(net))
         done++;
     vnet_publish(&net->rx, &net->rx_call);
+    pk_tally(&net->work->worker.counts.batches, done > 0);
     return done;
 }

@@ -25,6 +25,7 @@ struct pk_vnet_work {
     bool quiet;             /* no kick is wanted for receive buffers: the thread naps until there are some */
     struct pk_supply supply; /* the thread's, as are the frames received before the last nap: */
     uint64_t received;
+    uint64_t kicks;         /* as they were when the last batch was sent */
     uint64_t retry;         /* the TAP failed: leave it alone until then */
     /* Receive chains that were popped and not used yet, with their pieces in one row. */
     uint32_t ahead, pieces_used;
@@ -46,8 +47,11 @@ static inline const struct iovec *vnet_iovec(const struct pk_piece *pieces)
 /* Show the driver what was pushed. */
 static inline void vnet_publish(struct pk_vq *vq, struct pk_call *call)
 {
+    bool pushed = vq->pushed;
     if (pk_vq_flush(vq))
         pk_call(call);
+    else
+        call->spared += pushed;
 }
 
 /* Receive for a while; whether there was anything to receive. */

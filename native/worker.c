@@ -37,6 +37,14 @@ void pk_worker_free(struct pk_worker *worker)
     worker->wake = -1;
 }
 
+void pk_net_counts_read(const struct pk_net_counts *from, struct pk_net_counts *to)
+{
+    const uint64_t *counter = (const uint64_t *)from;
+    uint64_t *copy = (uint64_t *)to;
+    for (size_t n = 0; n < sizeof *from / sizeof *copy; n++)
+        copy[n] = __atomic_load_n(&counter[n], __ATOMIC_RELAXED);
+}
+
 bool pk_worker_runs(const struct pk_worker *worker)
 {
     return __atomic_load_n(&worker->running, __ATOMIC_ACQUIRE);
@@ -77,12 +85,15 @@ void pk_worker_ring(struct pk_worker *worker)
     uint64_t now = pk_now(), until = now + PK_SERVE_NS;
     enum pk_duty_ring duty = pk_duty_ring(&worker->duty, now);
     __atomic_store_n(&worker->rung, 1, __ATOMIC_SEQ_CST);
+    bool served = false;
     while (duty > PK_DUTY_WAKE && __atomic_exchange_n(&worker->rung, 0, __ATOMIC_SEQ_CST)) {
         if (pthread_mutex_trylock(&worker->lock) != 0) {
             __atomic_store_n(&worker->rung, 1, __ATOMIC_SEQ_CST);
             break;
         }
         bool more = worker->work->serve(worker->card);
+        pk_tally(&worker->counts.by_vcpu, !served);
+        served = true;
         now = pk_now();
         if (more)
             __atomic_store_n(&worker->rung, 1, __ATOMIC_SEQ_CST);
@@ -105,13 +116,22 @@ static bool stopping(const struct pk_worker *worker)
     return __atomic_load_n(&worker->stop, __ATOMIC_SEQ_CST);
 }
 
+/* Whether there was anything to do. */
+static bool take_turn(struct pk_worker *worker, uint64_t now)
+{
+    bool busy = worker->work->turn(worker->card, now);
+    pk_tally(&worker->counts.by_thread, busy);
+    return busy;
+}
+
 /* A nap, then what there is to do. `judge` says whether that is to be repeated. */
 static bool nap(struct pk_worker *worker, bool (*judge)(struct pk_duty *, uint64_t, uint64_t))
 {
     const struct timespec pause = {0, PK_DUTY_NAP};
     nanosleep(&pause, NULL);
+    pk_tally(&worker->counts.naps, 1);
     for (int turns = 0; turns < TURNS && !stopping(worker); turns++)
-        if (!worker->work->turn(worker->card, pk_now()))
+        if (!take_turn(worker, pk_now()))
             break;
     pk_worker_acquire(worker);
     bool again = judge(&worker->duty, pk_now(), worker->requests);
@@ -141,6 +161,7 @@ static void sleep_on(struct pk_worker *worker, uint64_t now)
                                     {.fd = wait.fd, .events = POLLIN}};
         uint64_t pause = wait.until > now ? wait.until - now : 0;
         struct timespec most = {(time_t)(pause / 1000000000u), (long)(pause % 1000000000u)};
+        pk_tally(&worker->counts.sleeps, 1);
         ppoll(watched, 3, wait.until ? &most : NULL, NULL);
         wait.kicked = watched[1].revents;
         uint64_t drained;
@@ -168,7 +189,7 @@ static void *work(void *opaque)
     while (!stopping(worker)) {
         uint64_t now = pk_now();
         pk_duty_looks(duty, now);
-        if (worker->work->turn(worker->card, now))
+        if (take_turn(worker, now))
             pk_duty_busy(duty);
         else if (pk_duty_over(duty, now))
             sleep_on(worker, now);

@@ -11,6 +11,7 @@
 #define PYKVM_WORKER_H
 
 #include "duty.h"
+#include "netcounts.h"
 
 #include <pthread.h>
 
@@ -53,7 +54,15 @@ struct pk_worker {
     int wake;               /* an eventfd */
     uint64_t requests;      /* that guests rang for and that have been done; under the lock */
     struct pk_duty duty;
+    struct pk_net_counts counts;
 };
+
+/* Count, by the one who may; and read from any thread. */
+static inline void pk_tally(uint64_t *counter, uint64_t amount)
+{
+    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + amount, __ATOMIC_RELAXED);
+}
+void pk_net_counts_read(const struct pk_net_counts *from, struct pk_net_counts *to);
 
 /* 0 or an errno. */
 int pk_worker_init(struct pk_worker *worker, const struct pk_work *work, void *card);

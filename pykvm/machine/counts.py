@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def collect(machine: Machine, statistics: Statistics) -> None:
     """Add what never came to Python; when the vCPUs have ended, once."""
+    with machine.lock:
+        statistics.cards = {name: card.counts() for name, card in machine.cards.items()}
     for thread in machine.threads:
         if thread.observer is not None:
             counts = thread.observer.answered.get(thread.vcpu.number)

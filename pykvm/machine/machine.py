@@ -58,6 +58,10 @@ class NetworkCard(Protocol):
     def set_link(self, up: bool) -> None:
         """Plug the cable in, or pull it."""
 
+    def counts(self) -> list[dict[str, int]]:
+        """What C has done for it, by the names of ``native/netcounts.h``: one for each pair of
+        queues, none where C does not move its frames."""
+
 
 class Machine:
     """A PC described by ``config``, ready to ``run`` once. A context manager.
@@ -83,7 +87,7 @@ class Machine:
         self.tracer = tracer
         self.lock = threading.Lock()
         self.threads: list[VcpuThread] = []
-        self.cards: list[NetworkCard] = []
+        self.cards: dict[str, NetworkCard] = {}
         self.terminals: list[Terminal] = []
         self.resized: Callable[[], None] = lambda: None
         """The user's terminal has another size; also from a signal handler."""
@@ -364,10 +368,10 @@ class Machine:
         if tell is not None:
             tell("error", {"message": str(error)})
 
-    def add_card(self, card: NetworkCard) -> None:
+    def add_card(self, name: str, card: NetworkCard) -> None:
         """Its cable is as the others' are: somebody may have pulled them already."""
         with self.lock:
-            self.cards.append(card)
+            self.cards[name] = card
             if not self._plugged:
                 card.set_link(False)
 
@@ -380,7 +384,7 @@ class Machine:
 
     def _set_cables(self, plugged: bool) -> None:
         self._plugged = plugged
-        for card in self.cards:
+        for card in self.cards.values():
             card.set_link(plugged)
 
     def _toggle_cables(self) -> None:

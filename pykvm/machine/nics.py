@@ -63,7 +63,7 @@ def _plug_e1000(
         report=partial(machine.device_error, name), doorbells=machine.vm.doorbells,
     )  # fmt: skip
     stack.callback(card.close)
-    machine.add_card(card)
+    machine.add_card(name, card)
     machine.pci.plug(slot, card, _rom(nic))
 
 
@@ -86,7 +86,7 @@ def _plug_virtio(
     )  # fmt: skip
     stack.callback(card.close)
     plug(machine, stack, name, card, transport=nic.transport, packed=nic.packed, rom=_rom(nic))
-    machine.add_card(card)
+    machine.add_card(name, card)
 
 
 def _rom(nic: NicConfig) -> bytes:

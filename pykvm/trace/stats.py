@@ -6,7 +6,9 @@ import sys
 from collections.abc import Mapping
 from typing import IO, Any, NamedTuple, cast
 
-from pykvm.trace import kernel
+from pykvm.trace import cards, kernel
+from pykvm.trace.cards import Cards
+from pykvm.trace.columns import aligned
 from pykvm.trace.events import FINISHED, Event, ExitEvent
 from pykvm.trace.histogram import Histogram
 from pykvm.trace.text import Stream
@@ -34,7 +36,8 @@ class Key(NamedTuple):
 class Statistics:
     """A trace sink that only counts. Times are those in user space, from exit to re-entry.
 
-    ``kernel`` is set by whoever can read KVM's own counters, before the result is asked for.
+    ``kernel`` is set by whoever can read KVM's own counters, ``cards`` by who can read those of
+    network cards, before the result is asked for.
     """
 
     wants_code = False
@@ -44,6 +47,7 @@ class Statistics:
         self.guest_ns = 0
         self.user_ns = 0
         self.kernel: Kernel = {}
+        self.cards: Cards = {}
 
     def event(self, event: Event) -> None:
         """Count an exit; other events are ignored."""
@@ -95,21 +99,14 @@ class Statistics:
                 }
                 for key, row in self._sorted()
             ],
+            "cards": cards.as_rows(self.cards),
             "kernel": {str(vcpu): dict(counters) for vcpu, counters in self.kernel.items()},
         }
 
     def table(self) -> str:
         """The table for people, as plain aligned text."""
         rows = [_HEADER, *self._cells()]
-        widths = [max(len(row[n]) for row in rows) for n in range(len(_HEADER))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if n < _TEXT_COLUMNS else cell.rjust(width)
-                for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        return "\n".join([*lines, *self._footer()])
+        return "\n".join([*aligned(rows, _TEXT_COLUMNS), *self._footer()])
 
     def print_table(self, stream: Stream | None = None) -> None:
         """Print the table to ``stream`` (stderr): with lines and colours on a terminal."""
@@ -155,6 +152,8 @@ class Statistics:
         ]
         for vcpu, counters in self.kernel.items():
             lines.append(f"vcpu {vcpu} inside KVM: {kernel.text(counters)}")
+        if table := cards.table(self.cards):
+            lines += ["", *table]
         return lines
 
 

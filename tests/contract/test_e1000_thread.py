@@ -119,6 +119,34 @@ def test_registers_may_be_used_while_frames_go_both_ways(wired):
     assert not wrong
 
 
+def test_what_the_card_has_done_is_counted(wired):
+    bench, far = wired
+    bench.memory.write(TX_BUFFERS, frame(60))
+    bench.memory.write(TX_RING, row(60) * RING)
+
+    def counts():
+        return bench.card.counts()[0]
+
+    before = counts()
+    for tail in range(1, 11):
+        ring(bench, tail)
+        far.recv(4096)
+        eventually(lambda tail=tail: reading(bench, 0x3810) == tail)
+    eventually(lambda: counts()["batches"] - before["batches"] == 10)
+    assert counts()["kicks"] - before["kicks"] == counts()["sent"] == 10
+    eventually(lambda: counts()["by_vcpu"] + counts()["by_thread"] >= 10)
+    assert counts()["unrung"] == 0
+    bench.read("ICR")
+    bench.write("IMS", RXT0)
+    far.send(bytes(SIZE) + frame(80))
+    eventually(lambda: counts()["interrupts"] - before["interrupts"] == 1)
+    spared = counts()["spared"]
+    far.send(bytes(SIZE) + frame(80))  # the line is up
+    eventually(lambda: counts()["spared"] - spared == 1)
+    assert counts()["received"] == 2
+    assert counts()["interrupts"] - before["interrupts"] == 1
+
+
 def test_a_reset_while_frames_are_on_their_way_leaves_a_card_that_works(wired):
     bench, far = wired
     bench.memory.write(TX_BUFFERS, frame(60))

@@ -258,6 +258,8 @@ def test_no_wake_up_is_lost_whenever_the_sides_fall_asleep(wired, features, who)
 def test_a_batch_is_one_kick_and_at_most_one_interrupt(wired, features):
     card = wired(who="sleeps").start(features)
     ring = card.driver.rings[TX]
+    eventually(lambda: card.net().kicks == 2)  # by DRIVER_OK
+    (before,) = card.card.counts()
     slept = 0
     for start in range(0, 500, 50):
         eventually(lambda slept=slept: card.net().sleeps > slept)
@@ -275,6 +277,16 @@ def test_a_batch_is_one_kick_and_at_most_one_interrupt(wired, features):
             assert os.eventfd_read(card.calls[TX]) == 1
         else:
             assert not signalled(card.calls[TX])
+    card.card.pause()  # what was used has been pushed, and counted
+    (counts,) = card.card.counts()
+    done = {name: counts[name] - before[name] for name in counts}
+    assert (done["sent"], done["received"], done["kicks"]) == (500, 0, 10)
+    assert done["batches"] - done["unrung"] == 10
+    assert done["interrupts"] == (10 if features & EVENT_IDX else 0)
+    assert done["interrupts"] + done["spared"] == done["batches"]
+    assert done["sleeps"] >= 10
+    assert done["by_thread"] >= done["batches"]
+    assert done["by_vcpu"] == done["naps"] == 0
 
 
 def test_a_thread_that_does_not_look_finds_only_what_it_is_told_of(wired):

@@ -231,7 +231,7 @@ def test_only_a_trace_takes_cards_from_their_native_engines(image, model, inside
         nics=(NicConfig.parse(f"{model},backend=null"),),
     )  # fmt: skip
     with Machine(config, tracer=Tracer(warn=print, inside=inside)) as machine:
-        (card,) = machine.cards
+        (card,) = machine.cards.values()
         assert type(card.engine).__name__ == ("ReferenceEngine" if inside else "NativeEngine")
     del card, machine
     gc.collect()  # the card's descriptors go with it
@@ -245,6 +245,27 @@ def test_counting_shows_the_exits_that_c_answers(tmp_path):
     for register in ("TDT", "ICR"):
         ns = rows[register]["user_ns"]
         assert 0 < ns["min"] <= ns["median"] <= ns["p99"] < ns["total"]
+
+
+@pytest.mark.parametrize(
+    "nic", ["e1000", "e1000,engine=vcpu", "virtio-net", "virtio-net,engine=vcpu"]
+)
+def test_what_a_card_has_done_is_what_the_guest_says(tmp_path, nic):
+    data, guest, said = moved(tmp_path, nic, "--stats")
+    (row,) = data["cards"]
+    assert row["sent"] == int(guest["frames"]) == 20_000
+    assert row["received"] == 0
+    # The driver kicks a few times when it starts, which the guest does not count.
+    assert 0 <= row["kicks"] - int(guest["kicks"]) <= 8
+    assert row["interrupts"] >= int(guest["interrupts"])
+    assert 0 < row["batches"] <= 20_000
+    if nic.startswith("virtio"):
+        assert row["batches"] - row["unrung"] <= row["kicks"]
+        assert row["interrupts"] + row["spared"] >= row["batches"]
+    if nic.endswith("vcpu"):
+        assert row["by_vcpu"] > 0
+        assert row["naps"] == 0
+    assert re.search(rf"^{row['card']} +0 +{row['kicks']} ", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize("kind", ["e1000-0", "exits"])

@@ -15,6 +15,7 @@ from pykvm.devices.e1000.ioports import IoWindow
 from pykvm.devices.e1000.phy import ADDRESS, Phy
 from pykvm.devices.e1000.registers import Cause
 from pykvm.devices.e1000.statistics import Counters
+from pykvm.devices.netcounts import NetCounts
 from pykvm.devices.pci.config import Bar, ConfigSpace, Identity
 from pykvm.devices.pci.dma import BusMaster
 from pykvm.errors import DeviceError
@@ -234,6 +235,10 @@ class E1000(Cells):
         self.cells[:] = self._reset_image
         self.engine.reset()
         self.eeprom.reset()
+
+    def counts(self) -> list[NetCounts]:
+        """See ``engine.Engine``; from any thread, with the machine's lock."""
+        return self.engine.counts()
 
     def close(self) -> None:
         """Stop what works by itself; idempotent. The registers stay as they are."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pykvm.devices.e1000 import registers as r
 from pykvm.devices.e1000.phy import Phy
+from pykvm.devices.netcounts import NetCounts
 from pykvm.devices.pci.config import ConfigSpace
 from pykvm.devices.pci.dma import BusMaster
 from pykvm.errors import DeviceError
@@ -106,6 +107,9 @@ class Engine(Protocol):
 
     def restore(self, state: Any) -> None:
         """The inverse; the cells have been restored before. What was rung is sent."""
+
+    def counts(self) -> list[NetCounts]:
+        """What C has done, in one row; empty where C does not move the frames."""
 
     def close(self) -> None:
         """Stop what runs by itself; idempotent."""

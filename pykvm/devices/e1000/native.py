@@ -6,11 +6,14 @@ The GIL is not held in any of it; frames never pass through Python.
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import Any
 
 from pykvm._native import ffi, lib
+from pykvm.devices import netcounts
 from pykvm.devices.e1000 import registers as r
 from pykvm.devices.e1000.engine import Surroundings
+from pykvm.devices.netcounts import NetCounts
 from pykvm.errors import DeviceError
 from pykvm.net.vnet import Offload
 
@@ -178,6 +181,9 @@ class NativeEngine:
         left.length = len(packet["data"])
         ffi.memmove(left.data, bytes(packet["data"]), left.length)
         self.cause(0)
+
+    def counts(self) -> list[NetCounts]:
+        return [netcounts.read(partial(lib.pk_e1000_counts, self._card))]
 
     def close(self) -> None:
         if self._running:

@@ -60,7 +60,7 @@ def test_the_json_form_has_its_documented_keys_and_survives_json():
     statistics.kernel = {0: {"io_exits": 3, "halt_exits": 1}}
     data = statistics.as_dict()
     assert json.loads(json.dumps(data)) == data
-    assert set(data) == {"version", "exits", "guest_ns", "user_ns", "rows", "kernel"}
+    assert set(data) == {"version", "exits", "guest_ns", "user_ns", "rows", "cards", "kernel"}
     assert data["kernel"] == {"0": {"io_exits": 3, "halt_exits": 1}}
     assert data["user_ns"] == 2000 * 3 + 3000
     assert data["rows"][0] == {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pykvm.devices import netcounts
 from pykvm.interfaces import TraceSink
 from pykvm.registers import Register
 from pykvm.trace.events import DeviceEvent, ExitEvent, IrqEvent
@@ -43,6 +44,9 @@ def test_every_json_key_is_listed():
         assert f"`{key}" in DOC
     for key in data["rows"][0]:
         assert f"`rows[].{key}`" in DOC
+    for key in netcounts.read(lambda counts: None):
+        assert f"`cards[].{key}`" in DOC
+        assert f"| {key.replace('_', ' ')} |" in DOC
 
 
 def test_the_sink_of_the_example_works_and_fits_the_interface(capsys):

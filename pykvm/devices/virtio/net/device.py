@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from enum import IntFlag
 from typing import Any
 
+from pykvm.devices.netcounts import NetCounts
 from pykvm.devices.virtio.device import VirtioDevice
 from pykvm.devices.virtio.features import Ring
 from pykvm.devices.virtio.net import features as f
@@ -121,6 +122,10 @@ class Net:
     def stop(self) -> None:
         self._halt()
         self._forget()
+
+    def counts(self) -> list[NetCounts]:
+        """See ``engine.Engine``; from any thread, with the machine's lock."""
+        return self.engine.counts() if self.engine is not None else []
 
     def close(self) -> None:
         """Give back what the engine holds, once the function is closed and no vCPU runs any more.

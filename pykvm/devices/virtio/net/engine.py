@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from pykvm.devices.netcounts import NetCounts
 from pykvm.devices.virtio.device import VirtioDevice
 from pykvm.devices.virtio.net.filters import Filters
 from pykvm.devices.virtio.queue import Queue
@@ -45,6 +46,9 @@ class Engine(Protocol):
 
     def stop(self) -> None:
         """Give the rings back, with everything pushed that is used. Idempotent."""
+
+    def counts(self) -> list[NetCounts]:
+        """What C has done, one for each pair of queues; empty where C does not move the frames."""
 
     def kicked(self, queue: Queue) -> None:
         """The driver kicked a receive or transmit queue."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from pykvm._native import ffi, lib
+from pykvm.devices import netcounts
+from pykvm.devices.netcounts import NetCounts
 from pykvm.devices.virtio.device import VirtioDevice
 from pykvm.devices.virtio.features import Ring as Feature
 from pykvm.devices.virtio.net.engine import LARGEST, Session
@@ -180,6 +183,9 @@ class NativeEngine:
     def close(self) -> None:
         for pair in self.pairs:
             lib.pk_vnet_free(pair.net)
+
+    def counts(self) -> list[NetCounts]:
+        return [netcounts.read(partial(lib.pk_vnet_counts, pair.net)) for pair in self.pairs]
 
     def kicked(self, queue: Queue) -> None:
         if self._device.wires is None:

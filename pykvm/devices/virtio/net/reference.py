@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pykvm.devices.netcounts import NetCounts
 from pykvm.devices.turns import Turn
 from pykvm.devices.virtio.device import VirtioDevice
 from pykvm.devices.virtio.net.engine import LARGEST, MOST_CHAINS, Session
@@ -46,6 +47,9 @@ class ReferenceEngine:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def counts(self) -> list[NetCounts]:
+        return []
 
     def kicked(self, queue: Queue) -> None:
         if queue.index % 2:

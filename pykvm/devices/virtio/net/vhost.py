@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from pykvm._native import ffi, lib
+from pykvm.devices.netcounts import NetCounts
 from pykvm.devices.virtio.device import VirtioDevice
 from pykvm.devices.virtio.features import Ring as Feature
 from pykvm.devices.virtio.net.engine import Session
@@ -90,6 +91,11 @@ class VhostEngine:
 
     def close(self) -> None:
         self._native.close()
+
+    def counts(self) -> list[NetCounts]:
+        """The kernel's own work is not counted."""
+        counts = self._native.counts()
+        return counts if any(any(pair.values()) for pair in counts) else []
 
     def kicked(self, queue: Queue) -> None:
         """A kick that KVM did not take, of another width."""
