@@ -289,6 +289,24 @@ def test_a_batch_is_one_kick_and_at_most_one_interrupt(wired, features):
     assert done["by_vcpu"] == done["naps"] == 0
 
 
+def test_a_batch_that_is_found_without_a_kick_is_counted(wired):
+    card = wired(who="sleeps").start(VERSION_1)
+    card.refill()
+    eventually(lambda: card.net().kicks >= 2 and threads() == ["S"])  # by DRIVER_OK
+    card.transmit(frame(1), kick=True)
+    card.far[0].recv(4096)
+    eventually(lambda: card.card.counts()[0]["batches"] == 1 and threads() == ["S"])
+    (before,) = card.card.counts()
+    card.transmit(frame(2), kick=False)
+    card.far[0].send(bytes(HEADER) + frame(0))  # which wakes the thread
+    card.far[0].recv(4096)
+    eventually(lambda: card.card.counts()[0]["received"] == 1)
+    card.card.pause()
+    (counts,) = card.card.counts()
+    assert (counts["kicks"], counts["sent"]) == (before["kicks"], 2)
+    assert counts["unrung"] - before["unrung"] == 1
+
+
 def test_a_thread_that_does_not_look_finds_only_what_it_is_told_of(wired):
     card = wired(who="sleeps").start(VERSION_1)
     # Both queues were kicked by DRIVER_OK.
